@@ -1,0 +1,64 @@
+# Everything happens in .venv; only git, make and Python >= 3.11 (with venv) are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := services shared cli simulator
+
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test check format schema lock bench clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "brim needs Python 3.11 or newer: name one with make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+install: $(VENV)/.runtime ## Install brim into .venv, from the lock file
+
+demo: $(VENV)/.runtime ## Play the hybrid and the descheduling scenario on this machine
+	$(BIN)/brim demo
+
+up: $(VENV)/.runtime ## Run brim with its embedded server and a simulated fleet, until Ctrl-C
+	$(BIN)/brim up
+
+test: $(VENV)/.dev ## The whole test suite
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## Static checks: format, lint, types, imports, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(addprefix -p ,$(PACKAGES))
+	$(BIN)/lint-imports
+	$(BIN)/python -m shared.contracts.generate --check
+
+format: $(VENV)/.dev ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schema: $(VENV)/.dev ## Write the generated schemas and message pages anew
+	$(BIN)/python -m shared.contracts.generate
+
+lock: ## Resolve the dependencies anew (needs uv on the PATH)
+	uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make lock" --quiet -o requirements.lock
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make lock" --quiet -o requirements-dev.lock
+
+bench: $(VENV)/.runtime ## Measure what the design promises; prints figure, bar and ratio
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove the environment, brim's data and what tools left behind
+	rm -rf $(VENV) .brim build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
