@@ -1,0 +1,21 @@
+"""The labels and annotations by which brim knows its own objects in a member.
+
+The executor writes them, inventory reads them. The workload's uid is also a label of its pod template, so
+that every pod says which workload it is a replica of, whatever controllers stand between.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MANAGED_LABEL: Final = "brim.dev/managed"  # on every object that brim applied; value "true"
+WORKLOAD_LABEL: Final = "brim.dev/workload"  # on the object and its pod template: the uid in DESIRED
+ORDER_ANNOTATION: Final = "brim.dev/order"  # on the object: the placement's order, "epoch.counter"
+REVISION_ANNOTATION: Final = "brim.dev/revision"  # on the object: the number of its template's revision
+APPLIED_ANNOTATION: Final = "brim.dev/applied"  # on the object: a digest of the manifest applied, replicas apart
+FAILBACK_ANNOTATION: Final = "brim.dev/failback"  # on a policy: moves per hour back to an earlier tier
+TRACEPARENT_ANNOTATION: Final = "brim.dev/traceparent"  # on the object: the trace of its last change
+MEMBER_ANNOTATION: Final = "brim.dev/member"  # in what the command line prints only: whose object it is
+
+FIELD_MANAGER: Final = "brim"  # owns all that a manifest says, but replicas
+REPLICAS_MANAGER: Final = "brim-replicas"  # owns the replica count alone

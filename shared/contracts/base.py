@@ -1,0 +1,58 @@
+"""What all of brim's own messages have in common."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic.alias_generators import to_camel
+
+from shared.errors import Fault, Invalid
+
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+
+class Part(BaseModel):
+    """A piece of a message. brim is the writer, so an unknown field is a fault."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class Contract(Part):
+    """A whole message. `TYPE` is its CloudEvents type and ends in the version of its form."""
+
+    TYPE: ClassVar[str]
+
+    def encode(self) -> bytes:
+        """The message's bytes: camelCase JSON without what is unset."""
+        return self.__pydantic_serializer__.to_json(self, by_alias=True, exclude_none=True)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read a message. Raises Invalid, naming the fields, when the bytes are not this contract."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise Invalid(faults_of(error, cls.TYPE)) from error
+
+
+def faults_of(error: ValidationError, subject: str, prefix: str = "") -> list[Fault]:
+    """pydantic's complaints as faults about the object `subject`, with Kubernetes-style field paths."""
+    return [
+        Fault(subject, field_path((prefix, *entry["loc"]) if prefix else entry["loc"]), _sentence(entry["msg"]))
+        for entry in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def field_path(location: tuple[int | str, ...]) -> str:
+    """("spec", "units", 0, "max") → "spec.units[0].max"."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+def _sentence(message: str) -> str:
+    return message.removeprefix("Value error, ").replace(
+        "Extra inputs are not permitted", "this field is not known here; remove it or check its spelling"
+    )

@@ -1,0 +1,155 @@
+"""CAPACITY: what room a member has, as columns.
+
+A snapshot replaces all that was known of a member; it may come in chunks. Deltas are numbered from the
+snapshot's number on, one by one; a gap means that something was lost and a snapshot must be asked for.
+Amounts are whole base units (`shared.quantities.amount`): millicores for cpu, bytes, devices, pod slots.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from shared.contracts.base import Contract, Part, faults_of
+from shared.errors import Invalid
+
+Phase: TypeAlias = Literal["ready", "upcoming", "unready", "virtual"]
+
+
+class Taint(Part):
+    key: str
+    value: str = ""
+    effect: str
+
+
+class NodeClass(Part):
+    """All that scheduling asks of a node but its amounts; equal for thousands of nodes.
+
+    labels are without kubernetes.io/hostname where that is the node's own name.
+    """
+
+    labels: dict[str, str] = {}
+    taints: tuple[Taint, ...] = ()
+    unschedulable: bool = False
+
+
+class NodeColumns(Part):
+    """Nodes, one per position. All lists are equally long.
+
+    classes: keys of the member's class table. phases: ready (counts as free room), upcoming (a node of an
+    autoscaler's pool that is not Ready yet: elastic room), unready (no room), virtual (serverless).
+    free: allocatable − the requests of the pods bound there, "pods" included; may be negative.
+    """
+
+    names: list[str] = []
+    classes: list[int] = []
+    phases: list[Phase] = []
+    allocatable: dict[str, list[int]] = {}
+    free: dict[str, list[int]] = {}
+
+    @model_validator(mode="after")
+    def _equally_long(self) -> Self:
+        columns: list[list[int] | list[Phase]] = [
+            self.classes,
+            self.phases,
+            *self.allocatable.values(),
+            *self.free.values(),
+        ]
+        if any(len(column) != len(self.names) for column in columns):
+            raise ValueError("the columns of nodes are not equally long")
+        return self
+
+
+class Pool(Part):
+    """Nodes that the member's autoscaler can add.
+
+    nodes: how many of the pool exist now. stock: instances that can still be had; None is "some, number
+    unknown", 0 is none. headroom: nodes that could be added: min(max − nodes, stock), never negative.
+    """
+
+    id: str
+    instance_type: str
+    allocatable: dict[str, int]
+    labels: dict[str, str] = {}
+    taints: tuple[Taint, ...] = ()
+    min: int = 0
+    max: int
+    nodes: int
+    stock: int | None = None
+    price: float | None = None
+
+    @property
+    def headroom(self) -> int:
+        room = max(0, self.max - self.nodes)
+        return room if self.stock is None else min(room, self.stock)
+
+
+class Snapshot(Contract):
+    """All of a member, or one chunk of it (0-based `chunk` of `chunks`); classes, pools and bound come first.
+
+    number: the last delta that is contained. bound: bound replicas per workload uid, in the same revision as
+    the free amounts.
+    """
+
+    TYPE: ClassVar[str] = "dev.brim.capacity.snapshot.v1"
+
+    form: Literal["snapshot"] = "snapshot"
+    member: str
+    epoch: int
+    number: int
+    chunk: int = 0
+    chunks: int = 1
+    observed_at: float
+    classes: dict[int, NodeClass] = {}
+    nodes: NodeColumns = NodeColumns()
+    pools: tuple[Pool, ...] = ()
+    bound: dict[str, int] = {}
+
+
+class Delta(Contract):
+    """What changed since `number - 1`. pools: the whole list, or None for unchanged. bound: changed ones; 0 ends."""
+
+    TYPE: ClassVar[str] = "dev.brim.capacity.delta.v1"
+
+    form: Literal["delta"] = "delta"
+    member: str
+    epoch: int
+    number: int
+    observed_at: float
+    classes: dict[int, NodeClass] = {}
+    nodes: NodeColumns = NodeColumns()
+    removed: list[str] = []
+    pools: tuple[Pool, ...] | None = None
+    bound: dict[str, int] = {}
+
+
+class Heartbeat(Contract):
+    """Inventory lives. number: the last delta sent, so that a lost last delta is noticed.
+
+    reachable_at: when the member itself last answered. lost: unreachable for so long that its replicas should
+    go elsewhere; inventory says so, and never of more than a third of the fleet at once.
+    """
+
+    TYPE: ClassVar[str] = "dev.brim.capacity.heartbeat.v1"
+
+    form: Literal["heartbeat"] = "heartbeat"
+    member: str
+    epoch: int
+    number: int
+    observed_at: float
+    reachable_at: float
+    lost: bool = False
+
+
+Capacity: TypeAlias = Snapshot | Delta | Heartbeat
+
+_CAPACITY: TypeAdapter[Capacity] = TypeAdapter(Annotated[Snapshot | Delta | Heartbeat, Field(discriminator="form")])
+
+
+def decode_capacity(data: bytes) -> Capacity:
+    """Read any message of the CAPACITY stream. Raises Invalid."""
+    try:
+        return _CAPACITY.validate_json(data)
+    except ValidationError as error:
+        raise Invalid(faults_of(error, "capacity message")) from error

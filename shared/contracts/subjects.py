@@ -1,0 +1,157 @@
+"""Every NATS subject of brim, built and read in one place.
+
+A token may not be empty nor hold '.', '*', '>', or white space, and names hold dots, so each part goes
+through one reversible encoding: what is not alphanumeric or '-', '_', '~' becomes %XX of its UTF-8 bytes, the
+empty part becomes '%', and a part that is just '_' is escaped because '_' stands for cluster scope.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote, unquote
+
+from shared.contracts.refs import ObjectRef
+
+APPLY = "brim.apply"
+DELETE = "brim.delete"
+SCALE = "brim.scale"
+CORDON = "brim.cordon"
+PLAN = "brim.plan"
+CLUSTER_SCOPE = "_"
+
+
+def encode(part: str) -> str:
+    """One token. `decode(encode(x)) == x` for every string."""
+    if part == "":
+        return "%"
+    if part == CLUSTER_SCOPE:
+        return "%5F"
+    return quote(part, safe="").replace(".", "%2E")
+
+
+def decode(token: str) -> str:
+    return "" if token == "%" else unquote(token)
+
+
+def kind_token(kind: str, group: str) -> str:
+    """<Kind>~<group>: Argo and Kruise both have a Rollout. The first '~' parts them, so a kind's own is escaped."""
+    return f"{encode(kind).replace('~', '%7E')}~{encode(group) if group else ''}"
+
+
+def _object(ref: ObjectRef) -> str:
+    namespace = encode(ref.namespace) if ref.namespace else CLUSTER_SCOPE
+    return f"{kind_token(ref.kind, ref.group)}.{namespace}.{encode(ref.name)}"
+
+
+def submit(verb: str) -> str:
+    return f"brim.submit.{encode(verb)}"
+
+
+def desired(ref: ObjectRef) -> str:
+    return f"brim.desired.{_object(ref)}"
+
+
+def desired_kind(kind: str, group: str) -> str:
+    """Filter: all desired objects of one kind."""
+    return f"brim.desired.{kind_token(kind, group)}.>"
+
+
+def revision(uid: str, number: int) -> str:
+    return f"brim.revision.{encode(uid)}.{number}"
+
+
+def revisions(uid: str) -> str:
+    """Filter: all revisions of one object."""
+    return f"brim.revision.{encode(uid)}.>"
+
+
+def revision_of(subject: str) -> tuple[str, int]:
+    """(uid, number) of a revision's subject. Raises ValueError for a subject of another form."""
+    _, _, uid, number = subject.split(".")
+    return decode(uid), int(number)
+
+
+def capacity(member: str) -> str:
+    return f"brim.capacity.{encode(member)}"
+
+
+def snapshot(member: str) -> str:
+    """Request/reply: asks inventory for a new capacity snapshot of a member."""
+    return f"brim.snapshot.{encode(member)}"
+
+
+def pod(member: str, namespace: str, name: str) -> str:
+    return f"brim.pod.{encode(member)}.{encode(namespace)}.{encode(name)}"
+
+
+def status(member: str, ref: ObjectRef) -> str:
+    return f"brim.status.{encode(member)}.{_object(ref)}"
+
+
+def statuses(member: str) -> str:
+    """Filter: the status of every object in a member."""
+    return f"brim.status.{encode(member)}.>"
+
+
+def placement(ref: ObjectRef) -> str:
+    return f"brim.placement.{_object(ref)}"
+
+
+def binding(member: str, namespace: str, name: str) -> str:
+    return f"brim.binding.{encode(member)}.{encode(namespace)}.{encode(name)}"
+
+
+def rebalance(ref: ObjectRef) -> str:
+    return f"brim.rebalance.{_object(ref)}"
+
+
+def action(service: str, verb: str) -> str:
+    return f"brim.action.{encode(service)}.{encode(verb)}"
+
+
+def outcome(member: str, ref: ObjectRef) -> str:
+    return f"brim.outcome.{encode(member)}.{_object(ref)}"
+
+
+def status_everywhere(ref: ObjectRef) -> str:
+    """Filter: one object's status in all members."""
+    return f"brim.status.*.{_object(ref)}"
+
+
+def outcome_everywhere(ref: ObjectRef) -> str:
+    """Filter: one object's outcomes in all members."""
+    return f"brim.outcome.*.{_object(ref)}"
+
+
+def rejected(service: str) -> str:
+    return f"brim.rejected.{encode(service)}"
+
+
+def read(member: str) -> str:
+    """Request/reply: inventory's caches of one member."""
+    return f"brim.read.{encode(member)}"
+
+
+def object_key(subject: str, *, skip: int = 2) -> tuple[str, str, str, str]:
+    """(kind, group, namespace, name) of a subject that ends in <kind>.<namespace>.<name>.
+
+    skip: how many tokens stand before: 2 for desired, placement, rebalance; 3 for status and outcome.
+    Raises ValueError for a subject of another form.
+    """
+    tokens = subject.split(".")
+    if len(tokens) != skip + 3:
+        raise ValueError(f"subject {subject!r} does not end in <kind>.<namespace>.<name>")
+    kind_and_group, namespace, name = tokens[skip:]
+    kind, separator, group = kind_and_group.partition("~")
+    if not separator:
+        raise ValueError(f"subject {subject!r} has no <Kind>~<group> token")
+    return (
+        decode(kind),
+        decode(group),
+        "" if namespace == CLUSTER_SCOPE else decode(namespace),
+        decode(name),
+    )
+
+
+def member_of(subject: str) -> str:
+    """The member in brim.<stream>.<member>…"""
+    return decode(subject.split(".")[2])

@@ -1,0 +1,212 @@
+"""The fleet file: which members there are, how to reach them, and where their stock is known from.
+
+One format serves `brim up`, `brim plan`, the tests and real members alike. A member is either reached through
+a kubeconfig context, or simulated from the description given here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from shared import names, quantities
+from shared.errors import Fault, Invalid, Misconfigured
+
+API_VERSION = "brim.dev/v1alpha1"
+
+
+def _resource_list(value: dict[str, str]) -> dict[str, str]:
+    for resource, text in value.items():
+        quantities.amount(resource, text)
+    return value
+
+
+def _dns_label(value: str) -> str:
+    names.require_dns_label(value)
+    return value
+
+
+MemberId = Annotated[str, AfterValidator(_dns_label)]
+ResourceList = Annotated[dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]], AfterValidator(_resource_list)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        coerce_numbers_to_str=True,
+    )
+
+
+class Taint(_Model):
+    """A node's or a member's taint, as Kubernetes writes it."""
+
+    key: str = Field(min_length=1)
+    value: str = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+
+
+class NodeGroup(_Model):
+    """`count` equal nodes. With a count of 1 `name` is the node's name, else its prefix (name-0, name-1, …)."""
+
+    name: str = "node"
+    count: int = Field(1, ge=0, le=20_000)
+    allocatable: ResourceList
+    labels: dict[str, str] = {}
+    taints: tuple[Taint, ...] = ()
+
+
+class NodePool(_Model):
+    """Nodes that the member's autoscaler can add.
+
+    stock: how many more instances the cloud can sell now; None is "with stock, number unknown", 0 is none.
+    price: per node and hour, in the fleet's one currency.
+    """
+
+    id: MemberId
+    instance_type: str
+    allocatable: ResourceList
+    labels: dict[str, str] = {}
+    taints: tuple[Taint, ...] = ()
+    min: int = Field(0, ge=0)
+    max: int = Field(ge=0, le=20_000)
+    stock: int | None = Field(None, ge=0)
+    price: float | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
+
+
+class VirtualNode(_Model):
+    """A virtual node backed by serverless instances."""
+
+    zone: str
+    allocatable: ResourceList = {"cpu": "1000", "memory": "4000Gi", "pods": "1000"}
+
+
+class Delays(_Model):
+    """How long things take in a simulated member, in fleet seconds. Defaults are what was observed on ACK."""
+
+    schedule: float = Field(0.0, ge=0)  # pod created → bound
+    start: float = Field(2.0, ge=0)  # pod bound → Ready (image pull and start)
+    stop: float = Field(1.0, ge=0)  # pod deleted → gone
+    scale_up_trigger: float = Field(4.0, ge=0)  # pod unschedulable → the autoscaler orders nodes
+    node_create: float = Field(16.0, ge=0)  # ordered → node object, NotReady
+    node_ready: float = Field(35.0, ge=0)  # node object → Ready
+    node_idle: float = Field(600.0, ge=0)  # an added node without pods for this long is removed
+
+
+class Simulated(_Model):
+    """A member that lives in brim's simulator."""
+
+    nodes: tuple[NodeGroup, ...] = ()
+    pools: tuple[NodePool, ...] = ()
+    virtual_nodes: tuple[VirtualNode, ...] = ()
+    delays: Delays = Delays()
+    version: str = "v1.34.1"
+
+
+class Kubeconfig(_Model):
+    """A real member. path: None means $KUBECONFIG or ~/.kube/config."""
+
+    context: str = Field(min_length=1)
+    path: str | None = None
+
+
+class Stock(_Model):
+    """Where inventory learns what the member's autoscaler could add.
+
+    none: nothing is elastic. static: `pools` here. nodepool-inventory: the ConfigMaps
+    kube-system/autoscaler-meta and kube-system/<pool>-inventory-status, as ACK's node pools and the
+    simulator publish them; there `pools` only adds prices, by id.
+    """
+
+    source: Literal["none", "static", "nodepool-inventory"] = "none"
+    pools: tuple[NodePool, ...] = ()
+
+
+class Member(_Model):
+    """One Kubernetes cluster of the fleet."""
+
+    id: MemberId
+    alias: str = ""
+    provider: str = ""
+    region: str = ""
+    zone: str = ""
+    labels: dict[str, str] = {}
+    taints: tuple[Taint, ...] = ()
+    kubeconfig: Kubeconfig | None = None
+    simulated: Simulated | None = None
+    stock: Stock | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_reach_it(self) -> Self:
+        if (self.kubeconfig is None) == (self.simulated is None):
+            raise ValueError("give either kubeconfig or simulated, not both and not neither")
+        return self
+
+    @property
+    def stock_or_default(self) -> Stock:
+        """A simulated member publishes its pools as ConfigMaps, all but their prices; a real one says nothing
+        unless asked."""
+        if self.stock is not None:
+            return self.stock
+        if self.simulated is None:
+            return Stock()
+        return Stock(source="nodepool-inventory", pools=self.simulated.pools)
+
+
+class Fleet(_Model):
+    """The file's whole content."""
+
+    api_version: Literal["brim.dev/v1alpha1"] = "brim.dev/v1alpha1"
+    kind: Literal["Fleet"] = "Fleet"
+    members: tuple[Member, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        seen: set[str] = set()
+        for member in self.members:
+            if member.id in seen:
+                raise ValueError(f"member id {member.id!r} is given twice")
+            seen.add(member.id)
+        return self
+
+
+def load(path: Path) -> Fleet:
+    """Read a fleet file. Raises Misconfigured (no file, no YAML) or Invalid (with every fault in it)."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Misconfigured(f"fleet file {path}: {error.strerror}; give one with --fleet FILE") from error
+    return parse(text, source=str(path))
+
+
+def parse(text: str, *, source: str = "fleet file") -> Fleet:
+    """`load` for text already read."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise Misconfigured(f"{source} is not YAML: {error}") from error
+    try:
+        return Fleet.model_validate(document)
+    except ValidationError as error:
+        raise Invalid(
+            [Fault(source, _path(e["loc"]), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+        ) from error
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")

@@ -1,0 +1,92 @@
+"""From HTTP status codes to brim's errors.
+
+| answer | error |
+|---|---|
+| 404 | NotFound |
+| 409 | WriteConflict: code AlreadyExists, Conflict, or FieldManagerConflict with the managers |
+| 410 | WatchExpired |
+| 429, 5xx, no answer, no Kubernetes answer | MemberUnavailable, with the server's Retry-After |
+| other 4xx | Refused, in the server's words; code is its reason ("Forbidden", "Invalid", …) |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from shared.errors import BrimError, MemberUnavailable, NotFound, Refused, WatchExpired, WriteConflict
+from shared.kube.projection import Projection
+
+_MANAGER = re.compile(r'conflict with "((?:[^"\\]|\\.)*)"')
+_LONGEST_RETRY_AFTER = 300.0  # seconds: no member may put us off for longer
+_EXCERPT = 200  # characters of an answer that is no Status
+
+
+class Cause(Projection):
+    reason: str = ""
+    message: str = ""
+    field: str = ""
+
+
+class Details(Projection):
+    causes: tuple[Cause, ...] = ()
+    retry_after_seconds: int = 0
+
+
+class Status(Projection):
+    """Kubernetes' own form of an error: metav1.Status."""
+
+    message: str = ""
+    reason: str = ""
+    code: int = 0
+    details: Details = Details()
+
+
+def error_of(member: str, what: str, status: int, body: bytes, headers: Mapping[str, str]) -> BrimError:
+    """The error that an answer with `status` means. what: "apply Deployment test/web"."""
+    told = _status(body)
+    return error_of_status(member, what, status, told, _retry_after(told, headers))
+
+
+def error_of_status(member: str, what: str, code: int, told: Status, retry_after: float | None = None) -> BrimError:
+    said = told.message or f"HTTP {code}"
+    sentence = f"member {member}: {what}: {said}"
+    if code == 404:
+        return NotFound(sentence)
+    if code == 409:
+        return _conflict(sentence, told)
+    if code == 410:
+        return WatchExpired(sentence)
+    if code == 429 or code >= 500 or code < 400:
+        return MemberUnavailable(sentence, code=told.reason or "MemberUnavailable", retry_after=retry_after)
+    return Refused(sentence, code=told.reason or "Refused")
+
+
+def unavailable(member: str, what: str, why: str) -> MemberUnavailable:
+    """The member did not answer as a Kubernetes API does."""
+    return MemberUnavailable(f"member {member}: {what}: {why}")
+
+
+def _conflict(sentence: str, told: Status) -> WriteConflict:
+    conflicts = [cause for cause in told.details.causes if cause.reason == "FieldManagerConflict"]
+    if not conflicts:
+        return WriteConflict(sentence, code=told.reason or "Conflict")
+    named = (match.group(1) for cause in conflicts if (match := _MANAGER.search(cause.message)))
+    managers = tuple(dict.fromkeys(named))
+    return WriteConflict(sentence, code="FieldManagerConflict", managers=managers)
+
+
+def _status(body: bytes) -> Status:
+    try:
+        return Status.model_validate_json(body)
+    except ValidationError:
+        text = " ".join(body.decode("utf-8", errors="replace").split())
+        return Status(message=text[:_EXCERPT])
+
+
+def _retry_after(told: Status, headers: Mapping[str, str]) -> float | None:
+    text = headers.get("Retry-After", "")
+    seconds = float(text) if text.isdigit() else float(told.details.retry_after_seconds)
+    return min(seconds, _LONGEST_RETRY_AFTER) or None

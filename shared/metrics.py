@@ -1,0 +1,116 @@
+"""Metrics: named `brim_<service>_…`, with labels that are declared and bounded.
+
+Labels hold small sets only (a member's id, a verb, a reason): never a workload's or a pod's name. Where a label
+takes more values than declared, the rest is counted under `other`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import Counter as _Counter
+from prometheus_client import Gauge as _Gauge
+from prometheus_client import Histogram as _Histogram
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+MAX_LABEL_SETS = 2000  # per metric
+OTHER = "other"
+SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class _Labels:
+    """Which label values were seen: beyond the limit all new ones become `other`."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._seen: set[tuple[str, ...]] = set()
+
+    def values(self, given: dict[str, str]) -> tuple[str, ...]:
+        if given.keys() != set(self.names):
+            raise ValueError(f"labels {sorted(given)} were given, {sorted(self.names)} are declared")
+        values = tuple(given[name] for name in self.names)
+        if values not in self._seen:
+            if len(self._seen) >= MAX_LABEL_SETS:
+                return (OTHER,) * len(self.names)
+            self._seen.add(values)
+        return values
+
+
+class Counter:
+    def __init__(self, metric: _Counter, labels: _Labels) -> None:
+        self._metric, self._labels = metric, labels
+
+    def add(self, amount: float = 1.0, **labels: str) -> None:
+        values = self._labels.values(labels)
+        (self._metric.labels(*values) if values else self._metric).inc(amount)
+
+
+class Gauge:
+    def __init__(self, metric: _Gauge, labels: _Labels) -> None:
+        self._metric, self._labels = metric, labels
+
+    def set(self, value: float, **labels: str) -> None:
+        values = self._labels.values(labels)
+        (self._metric.labels(*values) if values else self._metric).set(value)
+
+
+class Histogram:
+    def __init__(self, metric: _Histogram, labels: _Labels) -> None:
+        self._metric, self._labels = metric, labels
+
+    def observe(self, value: float, **labels: str) -> None:
+        values = self._labels.values(labels)
+        (self._metric.labels(*values) if values else self._metric).observe(value)
+
+    @contextmanager
+    def timed(self, **labels: str) -> Iterator[None]:
+        """Observe how many real seconds the block takes."""
+        begin = perf_counter()
+        try:
+            yield
+        finally:
+            self.observe(perf_counter() - begin, **labels)
+
+
+class Metrics:
+    """The metrics of one service. Each has a registry of its own, so that services can share a process."""
+
+    def __init__(self, service: str) -> None:
+        self._prefix = f"brim_{service.replace('-', '_')}_"
+        self._registry = CollectorRegistry()
+
+    def _name(self, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no metric name: lower-case letters, digits and '_'")
+        return self._prefix + name
+
+    def counter(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
+        """Counts up. Its name gets `_total` at the end."""
+        metric = _Counter(self._name(name), documentation, labels, registry=self._registry)
+        return Counter(metric, _Labels(labels))
+
+    def gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
+        """A value that goes up and down."""
+        metric = _Gauge(self._name(name), documentation, labels, registry=self._registry)
+        return Gauge(metric, _Labels(labels))
+
+    def histogram(
+        self,
+        name: str,
+        documentation: str,
+        labels: Sequence[str] = (),
+        buckets: Sequence[float] = SECONDS,
+    ) -> Histogram:
+        """A distribution; the default buckets are real seconds from half a millisecond to a minute."""
+        metric = _Histogram(self._name(name), documentation, labels, registry=self._registry, buckets=tuple(buckets))
+        return Histogram(metric, _Labels(labels))
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text form."""
+        return generate_latest(self._registry)

@@ -1,0 +1,20 @@
+"""Becomes the command it is given, having asked Linux to end it when the parent dies.
+
+A process of its own does that: a preexec function could deadlock a parent that has threads. It imports little, so
+that it costs little.   python shared/nats_child.py PARENT_PID COMMAND [ARGUMENT …]
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+if __name__ == "__main__":
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(sys.argv[1]):  # the parent died before the request above
+        sys.exit(1)
+    os.execv(sys.argv[2], sys.argv[2:])

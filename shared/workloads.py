@@ -1,0 +1,395 @@
+"""Kinds that carry replicas: where in their manifests the counts and the pod templates are.
+
+The built-in kinds and the shipped custom ones stand in `workload_kinds.yaml`; `install` adds those of a file that
+the settings name. A kind that is not here has no replicas as far as brim is concerned, and is propagated whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
+from shared.contracts.base import JsonObject, field_path
+from shared.errors import Misconfigured
+from shared.quantities import parse
+
+SHIPPED: Final = Path(__file__).with_name("workload_kinds.yaml")
+
+_STEP = re.compile(r"\[\*\]|[^.\[\]]+")
+_JVM_UNITS = {"k": "Ki", "m": "Mi", "g": "Gi", "t": "Ti"}
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One sort of pod in a workload. Paths are dotted; `*` is every value of a map, `[*]` every item of a list.
+
+    replicas_path: of the count, "" where it is fixed. template_path: of the pod template ("." is the manifest
+    itself); of several, parted by "|", the first that is there counts. default_replicas: where the path holds
+    nothing. times_path, times_less: each replica is (the value there − times_less) pods, as in groups of hosts.
+    labels_path: where pod labels go, if not into the template. cpu_path, memory_path: where a kind without pod
+    templates says what a pod asks for; memory may be in the JVM's form ("512m" is 512 MiB).
+    containers_path: containers of which any one may run; the greatest of each request counts.
+    """
+
+    name: str
+    replicas_path: str = ""
+    template_path: str = ""
+    default_replicas: int = 1
+    times_path: str = ""
+    times_less: int = 0
+    labels_path: str = ""
+    cpu_path: str = ""
+    memory_path: str = ""
+    containers_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadKind:
+    """divisible: replicas may be spread over members; else the object goes whole to one where everything fits.
+
+    completions_path: of a Job's number of successes, which caps its replicas and is immutable.
+    """
+
+    group: str
+    kind: str
+    plural: str
+    components: tuple[Component, ...]
+    divisible: bool = False
+    completions_path: str = ""
+
+    @property
+    def scale_path(self) -> str:
+        """The one path that scaling writes, "" for kinds with none or several."""
+        paths = {component.replicas_path for component in self.components} - {""}
+        only = paths.pop() if len(paths) == 1 else ""
+        return "" if "*" in only else only
+
+
+@dataclass(frozen=True, slots=True)
+class PodSet:
+    """So many equal pods of one component. template: metadata and spec, as in a pod template. path: where it is."""
+
+    name: str
+    replicas: int
+    template: JsonObject
+    path: str = ""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class _ComponentEntry(_Entry):
+    name: str = "pods"
+    replicas_path: str = ""
+    template_path: str = ""
+    default_replicas: int = Field(1, ge=0)
+    times_path: str = ""
+    times_less: int = Field(0, ge=0)
+    labels_path: str = ""
+    cpu_path: str = ""
+    memory_path: str = ""
+    containers_path: str = ""
+
+
+class _KindEntry(_Entry):
+    group: str = ""
+    kind: str = Field(min_length=1)
+    plural: str = Field(min_length=1)
+    components: tuple[_ComponentEntry, ...] = Field(min_length=1)
+    divisible: bool = False
+    completions_path: str = ""
+
+
+_FILE: TypeAdapter[tuple[_KindEntry, ...]] = TypeAdapter(tuple[_KindEntry, ...])
+_installed: dict[tuple[str, str], WorkloadKind] = {}
+
+
+def install(file: Path | None) -> None:
+    """Add the kinds of a YAML file (the form of `workload_kinds.yaml`) to the shipped ones, once per process.
+
+    A kind of the file replaces a shipped one. None takes all additions away. Raises Misconfigured.
+    """
+    _installed.clear()
+    if file is not None:
+        _installed.update(_load(file))
+
+
+def kind_of(kind: str, group: str) -> WorkloadKind | None:
+    """What is known of a kind; None for one without replicas."""
+    return _installed.get((kind, group)) or _shipped().get((kind, group))
+
+
+def kinds() -> list[WorkloadKind]:
+    """All kinds with replicas that are known now."""
+    return list((_shipped() | _installed).values())
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> dict[tuple[str, str], WorkloadKind]:
+    return _load(SHIPPED)
+
+
+def _load(file: Path) -> dict[tuple[str, str], WorkloadKind]:
+    try:
+        entries = _FILE.validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))
+        found = [_kind(entry) for entry in entries]
+    except OSError as error:
+        raise Misconfigured(f"workload kinds {file}: {error.strerror}; correct the setting or unset it") from error
+    except yaml.YAMLError as error:
+        raise Misconfigured(f"workload kinds {file} are no YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise Misconfigured(f"workload kinds {file}: {field_path(first['loc'])}: {first['msg']}") from error
+    except ValueError as error:
+        raise Misconfigured(f"workload kinds {file}: {error}") from error
+    return {(kind.kind, kind.group): kind for kind in found}
+
+
+def _kind(entry: _KindEntry) -> WorkloadKind:
+    components = tuple(Component(**component.model_dump()) for component in entry.components)
+    kind = WorkloadKind(entry.group, entry.kind, entry.plural, components, entry.divisible, entry.completions_path)
+    for component in components:
+        if component.replicas_path and component.template_path:
+            for template in component.template_path.split("|"):
+                if _holder(component.replicas_path) != _holder(template):
+                    raise ValueError(f"{kind.kind}: {component.replicas_path} and {template} do not go together")
+    if kind.divisible and (len(components) != 1 or not kind.scale_path):
+        raise ValueError(f"{kind.kind} is divisible but has not exactly one component with one replicas path")
+    return kind
+
+
+# -- counts --------------------------------------------------------------------------------------------------
+
+
+def replicas_of(kind: WorkloadKind, manifest: JsonObject) -> int:
+    """Pods that a manifest asks for: of a Job at most its completions; of several components their sum."""
+    total = sum(pods.replicas for pods in pods_of(kind, manifest))
+    completions = completions_of(kind, manifest)
+    return total if completions is None else min(total, completions)
+
+
+def completions_of(kind: WorkloadKind, manifest: JsonObject) -> int | None:
+    """Successes that a Job wants; None where it does not say, and for other kinds."""
+    found = _values(manifest, _steps(kind.completions_path)) if kind.completions_path else []
+    return found[0] if found and isinstance(found[0], int) else None
+
+
+def count_of(kind: WorkloadKind, manifest: JsonObject) -> int | None:
+    """The number at the one path that scaling writes; None where nothing stands there."""
+    found = _values(manifest, _steps(kind.scale_path)) if kind.scale_path else []
+    return found[0] if found and isinstance(found[0], int) else None
+
+
+def raw_counts(kind: WorkloadKind, manifest: JsonObject) -> list[tuple[str, JsonValue]]:
+    """(path, value) of everything that stands where a count should be, to be checked by whoever takes it in."""
+    paths = {path for part in kind.components for path in (part.replicas_path, part.times_path)}
+    return [
+        (path, value)
+        for path in sorted((paths | {kind.completions_path}) - {""})
+        for value in _values(manifest, _steps(path))
+    ]
+
+
+def with_replicas(kind: WorkloadKind, manifest: JsonObject, n: int, completions: int | None = None) -> JsonObject:
+    """A copy that asks for n replicas, and of a Job for so many completions.
+
+    Raises ValueError for a kind that has no or several counts.
+    """
+    if not kind.scale_path:
+        raise ValueError(f"{kind.kind} has no single replica count")
+    changed = _set(manifest, _steps(kind.scale_path), n)
+    if completions is not None and kind.completions_path:
+        changed = _set(changed, _steps(kind.completions_path), completions)
+    return changed
+
+
+def without_replicas(kind: WorkloadKind, manifest: JsonObject) -> JsonObject:
+    """A copy that says nothing of the count; a Job's completions stay."""
+    if count_of(kind, manifest) is None:
+        return manifest
+    *above, last = _steps(kind.scale_path)
+    return _update(manifest, above, lambda holder: _without(holder, last))
+
+
+# -- templates -----------------------------------------------------------------------------------------------
+
+
+def templates_of(kind: WorkloadKind, manifest: JsonObject) -> list[JsonObject]:
+    """The pod templates, one per component that is there."""
+    return [pods.template for pods in pods_of(kind, manifest)]
+
+
+def pods_of(kind: WorkloadKind, manifest: JsonObject) -> list[PodSet]:
+    """All pods of a workload, as sets of equal ones."""
+    return [pods for component in kind.components for pods in _pod_sets(component, manifest)]
+
+
+def mark_templates(kind: WorkloadKind, manifest: JsonObject, labels: dict[str, str]) -> JsonObject:
+    """A copy with labels added wherever the kind's pods take theirs from."""
+    for component in kind.components:
+        if component.labels_path:
+            manifest = _update(manifest, _steps(component.labels_path), _adding(labels), create=True)
+            continue
+        for path in component.template_path.split("|"):
+            manifest = _update(manifest, _steps(path), lambda template: _labelled(template, labels))
+    return manifest
+
+
+def _pod_sets(component: Component, manifest: JsonObject) -> list[PodSet]:
+    paths = [path for path in (component.replicas_path, component.template_path.split("|")[0]) if path]
+    holder = _holder(paths[0]) if paths else ()
+    skip = len(holder)
+    found: list[PodSet] = []
+    for part in _values(manifest, holder):
+        if not isinstance(part, dict):
+            continue
+        located = _template(component, part, skip)
+        if located is None:
+            continue
+        template, path = located
+        count = _number(part, component.replicas_path, skip, component.default_replicas)
+        if component.times_path:
+            count *= max(0, _number(part, component.times_path, skip, 1) - component.times_less)
+        found.append(PodSet(component.name, count, template, path))
+    return found
+
+
+def _number(part: JsonObject, path: str, skip: int, default: int) -> int:
+    found = _values(part, _steps(path)[skip:]) if path else []
+    return found[0] if found and isinstance(found[0], int) and not isinstance(found[0], bool) else default
+
+
+def _template(component: Component, part: JsonObject, skip: int) -> tuple[JsonObject, str] | None:
+    """The pod template below a holder and its path; composed where the kind only says what its pods ask for."""
+    for path in component.template_path.split("|") if component.template_path else ():
+        for found in _values(part, _steps(path)[skip:]):
+            if isinstance(found, dict):
+                own = _asked_for(component, part, skip)
+                return (_with_requests(found, own) if own else found), path
+    if component.template_path and not (component.cpu_path or component.containers_path):
+        return None
+    return _with_requests({}, _asked_for(component, part, skip)), component.template_path
+
+
+def _asked_for(component: Component, part: JsonObject, skip: int) -> dict[str, JsonValue]:
+    requests: dict[str, JsonValue] = {}
+    for resource, path in (("cpu", component.cpu_path), ("memory", component.memory_path)):
+        for value in _values(part, _steps(path)[skip:]) if path else ():
+            requests[resource] = _kubernetes_memory(str(value)) if resource == "memory" else str(value)
+    if component.containers_path:
+        requests |= _greatest(_values(part, _steps(component.containers_path)[skip:]))
+    return requests
+
+
+def _greatest(containers: list[JsonValue]) -> dict[str, JsonValue]:
+    greatest: dict[str, JsonValue] = {}
+    for container in containers:
+        resources = container.get("resources") if isinstance(container, dict) else None
+        asked = resources.get("requests") if isinstance(resources, dict) else None
+        for name, value in asked.items() if isinstance(asked, dict) else ():
+            if name not in greatest or parse(str(value)) > parse(str(greatest[name])):
+                greatest[name] = value
+    return greatest
+
+
+def _with_requests(template: JsonObject, requests: dict[str, JsonValue]) -> JsonObject:
+    """The template with one container that asks for all; its other scheduling fields stay."""
+    spec = template.get("spec")
+    container: JsonValue = {"name": "main", "resources": {"requests": requests}}
+    return {**template, "spec": {**(spec if isinstance(spec, dict) else {}), "containers": [container]}}
+
+
+def _kubernetes_memory(text: str) -> str:
+    """The JVM's "512m" is 512 MiB, where Kubernetes would read 0.512 bytes."""
+    number, unit = text[:-1], text[-1:].lower()
+    return number + _JVM_UNITS[unit] if number.isdigit() and unit in _JVM_UNITS else text
+
+
+def _labelled(template: JsonObject, labels: dict[str, str]) -> JsonObject:
+    return _update(template, ("metadata", "labels"), _adding(labels), create=True)
+
+
+def _adding(labels: dict[str, str]) -> Callable[[JsonObject], JsonObject]:
+    return lambda present: {**present, **labels}
+
+
+# -- paths ---------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=512)
+def _steps(path: str) -> tuple[str, ...]:
+    return tuple(_STEP.findall(path))
+
+
+def _holder(path: str) -> tuple[str, ...]:
+    """The steps up to the last wildcard: what a count and its template have in common."""
+    steps = _steps(path)
+    last = max((place for place, step in enumerate(steps) if "*" in step), default=-1)
+    return steps[: last + 1]
+
+
+def _values(node: JsonValue, steps: tuple[str, ...]) -> list[JsonValue]:
+    """All that a path leads to; nulls and what is not there yield nothing."""
+    found = [node]
+    for step in steps:
+        below: list[JsonValue] = []
+        for value in found:
+            if step == "[*]" and isinstance(value, list):
+                below += value
+            elif step == "*" and isinstance(value, dict):
+                below += value.values()
+            elif isinstance(value, dict) and step in value:
+                below.append(value[step])
+        found = [value for value in below if value is not None]
+    return found
+
+
+def _set(manifest: JsonObject, steps: tuple[str, ...], value: JsonValue) -> JsonObject:
+    *above, last = steps
+    return _update(manifest, tuple(above), lambda holder: {**holder, last: value}, create=True)
+
+
+def _without(holder: JsonObject, key: str) -> JsonObject:
+    return {name: value for name, value in holder.items() if name != key}
+
+
+def _update(
+    node: JsonObject,
+    steps: tuple[str, ...] | list[str],
+    change: Callable[[JsonObject], JsonObject],
+    *,
+    create: bool = False,
+) -> JsonObject:
+    """A copy with `change` applied to each map that a path leads to; create: also where there is none yet."""
+    changed = _updated(node, tuple(steps), change, create)
+    assert isinstance(changed, dict)
+    return changed
+
+
+def _updated(
+    node: JsonValue, steps: tuple[str, ...], change: Callable[[JsonObject], JsonObject], create: bool
+) -> JsonValue:
+    if not steps:
+        return change(node) if isinstance(node, dict) else node
+    step, rest = steps[0], steps[1:]
+    if step == "[*]":
+        return [_updated(item, rest, change, create) for item in node] if isinstance(node, list) else node
+    if not isinstance(node, dict):
+        return node
+    if step == "*":
+        return {key: _updated(value, rest, change, create) for key, value in node.items()}
+    below = node.get(step)
+    if below is None:
+        if not create:
+            return node
+        below = {}
+    return {**node, step: _updated(below, rest, change, create)}
