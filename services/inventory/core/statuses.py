@@ -1,0 +1,115 @@
+"""How a managed object fares: the object, its pods and what the autoscaler said of them → its STATUS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from services.inventory.core.facts import PodFacts
+from shared.contracts.refs import ObjectRef, Order
+from shared.contracts.status import Provisioning, Status, Unschedulable
+
+MAX_GROUPS = 100  # of unschedulable replicas in one status; the oldest are merged beyond
+
+# What the events of an autoscaler mean for the pod they are about.
+_PROVISIONING: Mapping[str, Provisioning] = {
+    "ProvisionNode": "ordered",
+    "TriggeredScaleUp": "ordered",
+    "ProvisionNodeFailed": "failed",
+}
+_NO_ROOM = "NotTriggerScaleUp"
+_NO_STOCK = "NoStock"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFacts:
+    """uid: the workload's in DESIRED. ready, updated, available, succeeded: as the object's own status says,
+    None where its kind has no such field. ordered: a StatefulSet that creates its pods one after the other."""
+
+    ref: ObjectRef
+    uid: str = ""
+    order: Order = field(default_factory=Order)
+    revision: int = 0
+    created_at: float = 0.0
+    generation: int = 0
+    observed_generation: int = 0
+    replicas: int = 0
+    ready: int | None = None
+    updated: int | None = None
+    available: int | None = None
+    succeeded: int | None = None
+    finished: bool = False
+    ordered: bool = False
+
+
+def provisioning_of(reason: str, message: str) -> Provisioning | None:
+    """What an autoscaler's event says about its pod; None where it says nothing about nodes to come."""
+    if reason == _NO_ROOM:
+        return "no-stock" if _NO_STOCK in message else None
+    return _PROVISIONING.get(reason)
+
+
+def status_of(
+    member: str,
+    facts: ObjectFacts,
+    pods: Iterable[PodFacts],
+    provisioning: Mapping[str, Provisioning],
+    autoscaler: str | None,
+    now: float,
+) -> Status:
+    """provisioning: by pod uid. autoscaler: the HorizontalPodAutoscaler that targets the object."""
+    pods = list(pods)
+    living = [pod for pod in pods if not pod.terminating and not pod.finished]
+    stuck = [pod for pod in living if not pod.node and pod.unschedulable_since is not None]
+    succeeded = sum(pod.phase == "Succeeded" for pod in pods)
+    return Status(
+        member=member,
+        ref=facts.ref,
+        uid=facts.uid,
+        order=facts.order,
+        revision=facts.revision,
+        observed_at=now,
+        created_at=facts.created_at,
+        generation=facts.generation,
+        observed_generation=facts.observed_generation,
+        replicas=facts.replicas,
+        ready=sum(pod.ready for pod in living) if facts.ready is None else facts.ready,
+        updated=facts.updated or 0,
+        available=facts.available or 0,
+        bound=sum(pod.counts_as_bound for pod in pods),
+        pending=sum(pod.phase == "Pending" for pod in living),
+        succeeded=succeeded if facts.succeeded is None else facts.succeeded,
+        finished=facts.finished,
+        unschedulable=unschedulable(stuck, provisioning),
+        first_stuck_ordinal=_first_ordinal(facts, stuck),
+        autoscaler=autoscaler,
+    )
+
+
+def unschedulable(
+    stuck: Iterable[PodFacts], provisioning: Mapping[str, Provisioning], limit: int = MAX_GROUPS
+) -> tuple[Unschedulable, ...]:
+    """Pods grouped by second, words and what the autoscaler said; the oldest groups are merged beyond `limit`."""
+    groups: dict[tuple[float, str, Provisioning], int] = {}
+    for pod in stuck:
+        if pod.unschedulable_since is not None:
+            key = (float(int(pod.unschedulable_since)), pod.message, provisioning.get(pod.uid, "none"))
+            groups[key] = groups.get(key, 0) + 1
+    ordered = sorted(groups.items())
+    surplus = len(ordered) - limit
+    if surplus > 0:
+        (since, message, said), _ = ordered[0]
+        merged = sum(count for _, count in ordered[: surplus + 1])
+        ordered = [((since, message, said), merged), *ordered[surplus + 1 :]]
+    return tuple(
+        Unschedulable(since=since, count=count, message=message, provisioning=said)
+        for (since, message, said), count in ordered
+    )
+
+
+def _first_ordinal(facts: ObjectFacts, stuck: Iterable[PodFacts]) -> int | None:
+    """Pods of a StatefulSet are named <set>-<ordinal>."""
+    if not facts.ordered:
+        return None
+    ordinals = (pod.name.rpartition("-")[2] for pod in stuck)
+    return min((int(text) for text in ordinals if text.isdigit()), default=None)

@@ -1,0 +1,170 @@
+"""From Kubernetes' form to the core's plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from pydantic import JsonValue
+
+from services.inventory.core.facts import NodeFacts, PodFacts
+from services.inventory.core.statuses import ObjectFacts
+from services.inventory.projections import Condition, Container, Managed, Node, Pod, PodEvent, ResourceList
+from shared.clock import parse_rfc3339
+from shared.contracts.annotations import ORDER_ANNOTATION, REVISION_ANNOTATION, WORKLOAD_LABEL
+from shared.contracts.base import JsonObject
+from shared.contracts.refs import ObjectRef, Order
+from shared.kube import Resource
+from shared.pod_requests import InitContainer, pod_requests
+from shared.quantities import amount
+from shared.workloads import kind_of, replicas_of
+
+# Kinds whose controllers leave out a count of zero; elsewhere a missing count is not known.
+_COUNTING_KINDS = frozenset({("Deployment", "apps"), ("StatefulSet", "apps"), ("ReplicaSet", "apps"), ("Job", "batch")})
+_READY_FIELDS = {("Job", "batch"): "ready"}
+
+
+def node_facts(node: Node) -> NodeFacts:
+    ready = _condition(node.status.conditions, "Ready")
+    return NodeFacts(
+        name=node.metadata.name,
+        labels=node.metadata.labels,
+        taints=tuple((taint.key, taint.value, taint.effect) for taint in node.spec.taints),
+        unschedulable=node.spec.unschedulable,
+        ready=ready is not None and ready.status == "True",
+        leaving=node.metadata.deletion_timestamp is not None,
+        created_at=seconds(node.metadata.creation_timestamp) or 0.0,
+        allocatable=_amounts(node.status.allocatable),
+    )
+
+
+def pod_facts(pod: Pod) -> PodFacts:
+    scheduled = _condition(pod.status.conditions, "PodScheduled")
+    ready = _condition(pod.status.conditions, "Ready")
+    stuck = scheduled if scheduled and (scheduled.status, scheduled.reason) == ("False", "Unschedulable") else None
+    since = seconds(stuck.last_transition_time) or seconds(pod.metadata.creation_timestamp) if stuck else None
+    return PodFacts(
+        namespace=pod.metadata.namespace,
+        name=pod.metadata.name,
+        uid=pod.metadata.uid,
+        node=pod.spec.node_name,
+        workload=pod.metadata.labels.get(WORKLOAD_LABEL, ""),
+        phase=pod.status.phase or "Pending",
+        terminating=pod.metadata.deletion_timestamp is not None,
+        ready=ready is not None and ready.status == "True",
+        unschedulable_since=since,
+        message=stuck.message if stuck else "",
+        requests=_requests(pod),
+    )
+
+
+def _requests(pod: Pod) -> dict[str, int]:
+    """Amounts of zero ask for nothing."""
+    spec = pod.spec
+    total = pod_requests(
+        [_amounts(container.resources.requests) for container in spec.containers],
+        [_init(container) for container in spec.init_containers],
+        overhead=_amounts(spec.overhead),
+        pod_level=_amounts(spec.resources.requests) if spec.resources is not None else None,
+    )
+    return {resource: whole for resource, whole in total.items() if whole}
+
+
+def _init(container: Container) -> InitContainer:
+    return InitContainer(_amounts(container.resources.requests), container.restart_policy == "Always")
+
+
+def _amounts(resources: ResourceList) -> dict[str, int]:
+    """What no API server would accept as an amount is left out."""
+    found: dict[str, int] = {}
+    for name, text in resources.items():
+        with suppress(ValueError):
+            found[name] = amount(name, text)
+    return found
+
+
+def object_facts(managed: Managed, resource: Resource) -> ObjectFacts:
+    metadata, status = managed.metadata, managed.status or {}
+    kind = (resource.kind, resource.group)
+    return ObjectFacts(
+        ref=object_ref(managed, resource),
+        uid=metadata.labels.get(WORKLOAD_LABEL, ""),
+        order=_order(metadata.annotations.get(ORDER_ANNOTATION, "")),
+        revision=_whole(metadata.annotations.get(REVISION_ANNOTATION, "")),
+        created_at=seconds(metadata.creation_timestamp) or 0.0,
+        generation=metadata.generation,
+        observed_generation=_count(status, "observedGeneration") or 0,
+        replicas=_replicas(managed, resource),
+        ready=_told(status, _READY_FIELDS.get(kind, "readyReplicas"), kind),
+        updated=_told(status, "updatedReplicas", kind),
+        available=_told(status, "availableReplicas", kind),
+        succeeded=_count(status, "succeeded"),
+        finished=_is_finished(status),
+        ordered=kind == ("StatefulSet", "apps") and (managed.spec or {}).get("podManagementPolicy") != "Parallel",
+    )
+
+
+def object_ref(managed: Managed, resource: Resource) -> ObjectRef:
+    return ObjectRef(
+        group=resource.group,
+        version=resource.version,
+        kind=resource.kind,
+        namespace=managed.metadata.namespace,
+        name=managed.metadata.name,
+    )
+
+
+def event_time(event: PodEvent) -> float:
+    """When it was last seen, Unix seconds."""
+    times = (event.last_timestamp, event.event_time, event.metadata.creation_timestamp)
+    return next((at for at in map(seconds, times) if at is not None), 0.0)
+
+
+def seconds(timestamp: str | None) -> float | None:
+    """Unix seconds of a Kubernetes timestamp; None where there is none, or none that can be read."""
+    try:
+        return parse_rfc3339(timestamp) if timestamp else None
+    except ValueError:
+        return None
+
+
+def _condition(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
+    return next((condition for condition in conditions if condition.type == kind), None)
+
+
+def _replicas(managed: Managed, resource: Resource) -> int:
+    kind = kind_of(resource.kind, resource.group)
+    spec = managed.spec or {}
+    if kind is None:
+        return _count(spec, "replicas") or 0
+    return replicas_of(kind, {"spec": spec})
+
+
+def _told(status: JsonObject, field: str, kind: tuple[str, str]) -> int | None:
+    found = _count(status, field)
+    return 0 if found is None and kind in _COUNTING_KINDS else found
+
+
+def _count(holder: Mapping[str, JsonValue], field: str) -> int | None:
+    found = holder.get(field)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def _is_finished(status: JsonObject) -> bool:
+    """A Job's Complete or Failed condition."""
+    conditions = status.get("conditions")
+    return isinstance(conditions, list) and any(
+        isinstance(one, dict) and one.get("type") in ("Complete", "Failed") and one.get("status") == "True"
+        for one in conditions
+    )
+
+
+def _order(text: str) -> Order:
+    try:
+        return Order.parse(text)
+    except ValueError:
+        return Order()
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isdigit() else 0

@@ -1,0 +1,58 @@
+"""Which kinds have to be watched in the members: those that DESIRED holds, and those that STATUS tells of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Final
+
+from shared.contracts import cluster, policy
+from shared.contracts.refs import ObjectRef
+
+NOT_IN_MEMBERS: Final = policy.GROUPS | {cluster.GROUP}  # objects of these groups are for brim itself
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedKind:
+    """version: the one that a manifest named first."""
+
+    group: str
+    version: str
+    kind: str
+
+    @classmethod
+    def of(cls, ref: ObjectRef) -> WatchedKind:
+        return cls(ref.group, ref.version, ref.kind)
+
+
+class Kinds:
+    """Grows while the process runs and never shrinks: objects of a kind outlive the last wish for one."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], WatchedKind] = {}
+        self._order: list[WatchedKind] = []
+        self._grown = asyncio.Event()
+
+    def knows(self, kind: str, group: str) -> bool:
+        return group in NOT_IN_MEMBERS or (kind, group) in self._known
+
+    def add(self, ref: ObjectRef) -> None:
+        if not self.knows(ref.kind, ref.group):
+            self._known[(ref.kind, ref.group)] = found = WatchedKind.of(ref)
+            self._order.append(found)
+            self._grown.set()
+            self._grown = asyncio.Event()
+
+    @property
+    def all(self) -> tuple[WatchedKind, ...]:
+        return tuple(self._order)
+
+    async def follow(self) -> AsyncGenerator[WatchedKind]:
+        """Every kind, those known now and those to come."""
+        place = 0
+        while True:
+            while place < len(self._order):
+                place += 1
+                yield self._order[place - 1]
+            await self._grown.wait()

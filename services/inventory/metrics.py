@@ -1,0 +1,47 @@
+"""Inventory's metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.metrics import Counter, Gauge, Histogram, Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryMetrics:
+    """Labelled by member, and where it says so by source: what is watched ("nodes", "pods", a kind)."""
+
+    members: Gauge
+    reachable: Gauge
+    lost: Gauge
+    nodes: Gauge
+    pods: Gauge
+    events: Counter
+    lists: Counter
+    disconnects: Counter
+    deltas: Counter
+    snapshots: Counter
+    statuses: Counter
+    publish_failures: Counter
+    reads: Counter
+    delta_age: Histogram
+
+    @classmethod
+    def on(cls, metrics: Metrics) -> InventoryMetrics:
+        member, source = ("member",), ("member", "source")
+        return cls(
+            members=metrics.gauge("members", "Members that are followed"),
+            reachable=metrics.gauge("member_reachable", "1 while the member answers", member),
+            lost=metrics.gauge("member_lost", "1 while the member counts as lost", member),
+            nodes=metrics.gauge("nodes", "Nodes known", member),
+            pods=metrics.gauge("pods", "Pods known", member),
+            events=metrics.counter("watch_events", "Changes that watches told of", source),
+            lists=metrics.counter("lists", "Complete lists read", source),
+            disconnects=metrics.counter("watch_disconnects", "Failures of lists and watches", source),
+            deltas=metrics.counter("capacity_deltas", "Capacity deltas published", member),
+            snapshots=metrics.counter("capacity_snapshots", "Capacity snapshots published", member),
+            statuses=metrics.counter("statuses", "Statuses published or removed", member),
+            publish_failures=metrics.counter("publish_failures", "Publishes that failed and are repeated", member),
+            reads=metrics.counter("reads", "Requests answered from the caches or by the member", ("member", "verb")),
+            delta_age=metrics.histogram("capacity_delta_seconds", "Time a capacity delta took to be stored", member),
+        )

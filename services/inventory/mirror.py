@@ -1,0 +1,246 @@
+"""What one member looks like: its caches, and what follows from each change of them.
+
+Watches write here, publishers and the read endpoint read here; all in one thread, without awaiting in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from services.inventory import facts, node_pools
+from services.inventory.cache import Cache
+from services.inventory.core.capacity import Capacity
+from services.inventory.core.facts import Key, PodFacts
+from services.inventory.core.statuses import provisioning_of, status_of
+from services.inventory.core.stock import pools_of
+from services.inventory.projections import Autoscaler, ConfigMap, Managed, Node, Pod, PodEvent
+from shared.contracts.annotations import TRACEPARENT_ANNOTATION, WORKLOAD_LABEL
+from shared.contracts.capacity import Pool
+from shared.contracts.status import Provisioning, Status
+from shared.errors import BrimError
+from shared.fleet import Stock
+from shared.kube import Resource
+
+Kind: TypeAlias = tuple[str, str]  # (kind, group)
+ObjectKey: TypeAlias = tuple[str, str, str, str]  # (kind, group, namespace, name)
+
+
+class Flags:
+    """Keys that something has to be done about, and a way to wait for the first."""
+
+    def __init__(self) -> None:
+        self._keys: dict[ObjectKey, None] = {}
+        self._any = asyncio.Event()
+
+    def raise_(self, key: ObjectKey) -> None:
+        self._keys[key] = None
+        self._any.set()
+
+    async def wait(self) -> None:
+        await self._any.wait()
+
+    def take(self) -> list[ObjectKey]:
+        keys = list(self._keys)
+        self._keys.clear()
+        self._any.clear()
+        return keys
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedKind:
+    """The managed objects of one kind."""
+
+    resource: Resource
+    cache: Cache[Managed]
+
+
+class Mirror:
+    """One member. now: the fleet's time."""
+
+    def __init__(self, member: str, stock: Stock, now: Callable[[], float]) -> None:
+        self.member = member
+        self._stock = stock
+        self._now = now
+        self.capacity = Capacity()
+        self.capacity_changed = asyncio.Event()
+        self.status_changed = Flags()
+        self.nodes: Cache[Node] = Cache(self._node_changed)
+        self.pods: Cache[Pod] = Cache(self._pod_changed)
+        self.autoscalers: Cache[Autoscaler] = Cache(self._autoscaler_changed)
+        self.config_maps: Cache[ConfigMap] = Cache(self._config_map_changed)
+        self.events: Cache[PodEvent] = Cache(self._event_changed)
+        self.kinds: dict[Kind, ManagedKind] = {}
+        self.pools: tuple[Pool, ...] = ()
+        self._pool_facts = node_pools.pool_facts(stock, {})
+        self._pods_of: dict[str, dict[Key, PodFacts]] = {}
+        self._owner: dict[str, ObjectKey] = {}
+        self._said: dict[str, dict[Key, tuple[float, Provisioning]]] = {}
+        self._targets: dict[ObjectKey, str] = {}
+        self.synced: set[str] = set()
+        self.expected: set[Kind] = set()
+        self.disconnected: set[str] = set()
+        self.reachable_at = 0.0
+        self.trouble: BrimError | None = None
+        self.lost = False
+
+    # -- reachability ----------------------------------------------------------------------------------------
+
+    def answered(self) -> None:
+        self.reachable_at = self._now()
+        self.trouble = None
+
+    def did_not_answer(self, error: BrimError) -> None:
+        self.trouble = error
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the room is known: all that it is computed from was listed."""
+        needed = {"nodes", "pods"} | ({"node pools"} if self._stock.source == "nodepool-inventory" else set())
+        return needed <= self.synced
+
+    @property
+    def is_synced(self) -> bool:
+        return self.has_room and not self.expected
+
+    # -- changes ---------------------------------------------------------------------------------------------
+
+    def _node_changed(self, key: Key, before: Node | None, after: Node | None) -> None:
+        pools_before = dict(self.capacity.pool_nodes)
+        if after is None:
+            self.capacity.drop_node(key[1])
+        else:
+            self.capacity.put_node(facts.node_facts(after), self._now())
+        if pools_before != self.capacity.pool_nodes:
+            self._count_pools()
+        self._wake_capacity()
+
+    def _wake_capacity(self) -> None:
+        if self.capacity.changed:
+            self.capacity_changed.set()
+
+    def _count_pools(self) -> None:
+        pools = pools_of(self._pool_facts, self.capacity.pool_nodes)
+        if pools != self.pools:
+            self.pools = pools
+            self.capacity_changed.set()
+
+    def _config_map_changed(self, key: Key, before: ConfigMap | None, after: ConfigMap | None) -> None:
+        if node_pools.is_about_pools(key[1]):
+            told = {name: item for (_, name), item in self.config_maps.items.items() if node_pools.is_about_pools(name)}
+            self._pool_facts = node_pools.pool_facts(self._stock, told)
+            self._count_pools()
+
+    def settle_pools(self) -> None:
+        """Count the pools of a static table, which no ConfigMap will ever announce."""
+        self._count_pools()
+
+    def _pod_changed(self, key: Key, before: Pod | None, after: Pod | None) -> None:
+        was = _workload(before)
+        if was and (after is None or was != _workload(after)):
+            mates = self._pods_of.get(was, {})
+            mates.pop(key, None)
+            if not mates:
+                self._pods_of.pop(was, None)
+            self._flag_workload(was)
+        if after is None:
+            self.capacity.drop_pod(key)
+        else:
+            pod = facts.pod_facts(after)
+            self.capacity.put_pod(pod)
+            if pod.workload and self._pods_of.setdefault(pod.workload, {}).get(key) != pod:
+                self._pods_of[pod.workload][key] = pod
+                self._flag_workload(pod.workload)
+        self._wake_capacity()
+
+    def _flag_workload(self, uid: str) -> None:
+        owner = self._owner.get(uid)
+        if owner is not None:
+            self.status_changed.raise_(owner)
+
+    def _event_changed(self, key: Key, before: PodEvent | None, after: PodEvent | None) -> None:
+        for event in (before, after):
+            if event is not None:
+                said = self._said.setdefault(event.involved_object.uid, {})
+                said.pop(key, None)
+                if not said:
+                    del self._said[event.involved_object.uid]
+        if after is not None and (meaning := provisioning_of(after.reason, after.message)) is not None:
+            self._said.setdefault(after.involved_object.uid, {})[key] = (facts.event_time(after), meaning)
+        about = after or before
+        pod = self.pods.items.get((about.involved_object.namespace, about.involved_object.name)) if about else None
+        if pod is not None:
+            self._flag_workload(_workload(pod))
+
+    def _autoscaler_changed(self, key: Key, before: Autoscaler | None, after: Autoscaler | None) -> None:
+        for autoscaler in (before, after):
+            if autoscaler is None:
+                continue
+            target = _target(autoscaler)
+            if autoscaler is after:
+                self._targets[target] = autoscaler.metadata.name
+            elif self._targets.get(target) == autoscaler.metadata.name:
+                del self._targets[target]
+            if target in self:
+                self.status_changed.raise_(target)
+
+    # -- managed objects -------------------------------------------------------------------------------------
+
+    def add_kind(self, resource: Resource) -> ManagedKind:
+        """The cache of a kind's managed objects, made at the first call."""
+        kind = (resource.kind, resource.group)
+        if kind not in self.kinds:
+
+            def changed(key: Key, before: Managed | None, after: Managed | None) -> None:
+                self._managed_changed((*kind, *key), before, after)
+
+            self.kinds[kind] = ManagedKind(resource, Cache(changed))
+        return self.kinds[kind]
+
+    def _managed_changed(self, key: ObjectKey, before: Managed | None, after: Managed | None) -> None:
+        was, now = _workload(before), _workload(after)
+        if was and was != now and self._owner.get(was) == key:
+            del self._owner[was]
+        if now:
+            self._owner[now] = key
+        self.status_changed.raise_(key)
+
+    def __contains__(self, key: ObjectKey) -> bool:
+        return self.managed(key) is not None
+
+    def managed(self, key: ObjectKey) -> Managed | None:
+        kind = self.kinds.get((key[0], key[1]))
+        return kind.cache.items.get((key[2], key[3])) if kind is not None else None
+
+    def status(self, key: ObjectKey) -> Status | None:
+        """How a managed object fares now; None where it is no more."""
+        managed = self.managed(key)
+        if managed is None:
+            return None
+        resource = self.kinds[(key[0], key[1])].resource
+        about = facts.object_facts(managed, resource)
+        pods = self._pods_of.get(about.uid, {}) if about.uid else {}
+        return status_of(
+            self.member, about, pods.values(), self._provisioning(pods), self._targets.get(key), self._now()
+        )
+
+    def _provisioning(self, pods: Mapping[Key, PodFacts]) -> dict[str, Provisioning]:
+        said = {pod.uid: self._said[pod.uid] for pod in pods.values() if pod.uid in self._said}
+        return {uid: max(meanings.values())[1] for uid, meanings in said.items()}
+
+    def traceparent(self, key: ObjectKey) -> str:
+        """The trace of the last change that brim made to the object, empty without one."""
+        managed = self.managed(key)
+        return managed.metadata.annotations.get(TRACEPARENT_ANNOTATION, "") if managed is not None else ""
+
+
+def _workload(item: Pod | Managed | None) -> str:
+    return item.metadata.labels.get(WORKLOAD_LABEL, "") if item is not None else ""
+
+
+def _target(autoscaler: Autoscaler) -> ObjectKey:
+    target = autoscaler.spec.scale_target_ref
+    group = target.api_version.rpartition("/")[0]
+    return (target.kind, group, autoscaler.metadata.namespace, target.name)
