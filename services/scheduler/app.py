@@ -1,0 +1,148 @@
+"""The scheduler's wiring: one lease, and under it the intake, the decision loop and all that feeds them."""
+
+from __future__ import annotations
+
+import anyio
+
+from services.scheduler import heap
+from services.scheduler.answering import Planner
+from services.scheduler.core.engine import SchedulerState
+from services.scheduler.core.values import Rules
+from services.scheduler.deciding import Deciding
+from services.scheduler.following import Following
+from services.scheduler.intake.advice import Advisor
+from services.scheduler.intake.intake import Intake
+from services.scheduler.intake.known import Known
+from services.scheduler.metrics import SchedulerMetrics
+from services.scheduler.normalise import workload_of
+from services.scheduler.publishing import Epoch, Publisher, Sequences
+from services.scheduler.tidying import Tidying
+from shared import workloads
+from shared.backoff import Backoff, Retries
+from shared.bus import Message
+from shared.contracts import subjects
+from shared.contracts.outcome import FieldFault, Rejected
+from shared.contracts.refs import ObjectRef
+from shared.errors import Fault, Invalid, LeaseLost
+from shared.service import ServiceContext, root_tasks
+from shared.settings import SchedulerSettings
+
+LEASE = "scheduler"
+AGAIN = Backoff(base=0.2, maximum=5.0)  # after a lost lease
+
+
+async def run(context: ServiceContext) -> None:
+    """Lead whenever the lease is held, else stand by; until cancelled. Raises Misconfigured."""
+    workloads.install(context.settings.workload_kinds)
+    metrics = SchedulerMetrics(context.metrics)
+    leading: list[Leader] = []
+    context.health.add_check(LEASE, lambda: bool(leading) and leading[0].ready)
+    lease = context.bus.lease(LEASE, ttl=context.settings.scheduler.lease_ttl)
+    retries = Retries(AGAIN)
+    while True:
+        metrics.leading.set(0)
+        try:
+            async with lease.held() as epoch:
+                metrics.leading.set(1)
+                context.log.info("this scheduler leads (epoch %d)", epoch)
+                leading[:] = [Leader(context, metrics, epoch)]
+                await leading[0].run()
+        except* LeaseLost as lost:
+            context.log.warning("%s; it stands by", lost.exceptions[0])
+            await anyio.sleep(retries.next_delay())
+        finally:
+            leading.clear()
+
+
+def rules_of(settings: SchedulerSettings) -> Rules:
+    return Rules(settings.rest_base, settings.rest_max, settings.elastic_deadline, settings.failback)
+
+
+class Leader:
+    """All that works under one epoch of the lease. State is built anew from the streams each time."""
+
+    def __init__(self, context: ServiceContext, metrics: SchedulerMetrics, lease: int) -> None:
+        epoch = Epoch(lease)
+        bus, clock, settings = context.bus, context.clock, context.settings.scheduler
+        self._bus = bus
+        self._clock = clock
+        self._known = Known()
+        self.state = SchedulerState(rules_of(settings), shapes=settings.shape_cache)
+        sequences = Sequences()
+        publisher = Publisher(
+            bus, self.state, sequences, epoch=epoch, metrics=metrics, on_stored=lambda p: self._tidying.placed(p)
+        )
+        self._deciding = Deciding(self.state, clock, publisher, epoch=epoch, metrics=metrics)
+        self._tidying = Tidying(bus, self.state, self._known, publisher, self._deciding)
+        self._following = Following(
+            bus, self.state, self._known, sequences, epoch, self._deciding, self._tidying, metrics
+        )
+        self._intake = Intake(
+            bus,
+            clock,
+            self._known,
+            epoch=lease,
+            on_stored=self._following.take,
+            preserves=self._preserves,
+            advise=Advisor(self._known, self._following.policies).advise,
+            metrics=metrics,
+        )
+        self._planner = Planner(bus, clock, self.state, self._known)
+
+    @property
+    def ready(self) -> bool:
+        """All that the streams held was taken in: decisions are being made, and requests answered."""
+        return self._following.is_caught_up and self._intake.is_serving and self._planner.is_serving
+
+    async def run(self) -> None:
+        await root_tasks(
+            {
+                "follow the streams": self._following.run,
+                "follow revisions": self._tidying.follow_revisions,
+                "work": self._work,
+            }
+        )
+
+    async def _work(self) -> None:
+        """Nothing is judged or decided before everything is known."""
+        await self._following.caught_up()
+        with heap.mostly_state():
+            await root_tasks(
+                {
+                    "decide": self._deciding.run,
+                    "take in": self._intake.run,
+                    "plan": self._planner.run,
+                    "rebalance": self._consume_rebalance,
+                    "tidy": self._tidying.run,
+                    "collect garbage": self._collect_garbage,
+                }
+            )
+
+    async def _collect_garbage(self) -> None:
+        await heap.collect_when_idle(self._deciding.idle)
+
+    async def _consume_rebalance(self) -> None:
+        await self._bus.consume(
+            "REBALANCE",
+            "scheduler-rebalance",
+            self._following.rebalance,
+            concurrency=16,
+            on_poison=self._reject,
+        )
+
+    async def _reject(self, message: Message, error: Exception) -> None:
+        faults = error.faults if isinstance(error, Invalid) else (Fault("the message", "", str(error)),)
+        rejected = Rejected(
+            service=LEASE,
+            subject=message.subject,
+            sequence=message.sequence,
+            at=self._clock.now(),
+            faults=tuple(FieldFault.of(fault) for fault in faults),
+        )
+        await self._bus.publish(subjects.rejected(LEASE), rejected.encode(), event=Rejected.TYPE)
+
+    def _preserves(self, ref: ObjectRef) -> bool:
+        """What the policy in force says; without one nothing is kept, as people who delete expect."""
+        desired = self._known.live(ref.key)
+        policy = self._following.policies.match(workload_of(desired)) if desired else None
+        return policy is not None and policy.preserve

@@ -1,0 +1,1 @@
+"""The scheduler's pure core: plain values in, plain values with reasons out, `now` passed in."""

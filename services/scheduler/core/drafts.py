@@ -1,0 +1,225 @@
+"""A decision while it is being made: what each member has, and what is to become of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+
+from services.scheduler.core.filtering import Candidates, Fleet, Verdict
+from services.scheduler.core.room import FleetRoom
+from services.scheduler.core.values import Policy, Rules, Shape, Workload
+from shared.contracts.placement import Cause, Placement, Reason, Rest, Seen, Share
+from shared.contracts.rebalance import Rebalance
+from shared.contracts.status import Status
+
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """One share in the making. replicas = free + elastic + virtual where room was counted; retiring ≤ replicas.
+
+    was: replicas of the previous placement. confirmed: its removal is.
+    """
+
+    member: str
+    verdict: Verdict
+    tier: int
+    replicas: int = 0
+    free: int = 0
+    elastic: int = 0
+    virtual: int = 0
+    retiring: int = 0
+    present: bool = True
+    completions: int | None = None
+    deadline: float | None = None
+    autoscaled: bool = False
+    was: int = 0
+    revision: int = 0
+    confirmed: bool = False
+    status: Status | None = None
+    serving: int = 0
+
+    @property
+    def healthy(self) -> int:
+        """Replicas that are to stay."""
+        return self.replicas - self.retiring
+
+    def cut(self, count: int) -> None:
+        """`count` replicas go, the expensive ones first."""
+        self.replicas -= count
+        for kind in ("virtual", "elastic", "free"):
+            taken = min(count, getattr(self, kind))
+            setattr(self, kind, getattr(self, kind) - taken)
+            count -= taken
+
+    @property
+    def idle(self) -> int:
+        """Replicas that wait: pending in the member, and not serving."""
+        if self.status is None:
+            return 0
+        waiting = max(self.status.pending, sum(entry.count for entry in self.status.unschedulable))
+        return min(self.healthy, waiting, max(0, self.replicas - self.status.ready))
+
+
+@dataclass(slots=True, eq=False)
+class Sight:
+    """What a decision saw of the room, in the order it looked; `given` is filled in at the end."""
+
+    members: list[str] = field(default_factory=list)
+    tiers: list[int] = field(default_factory=list)
+    free: list[int] = field(default_factory=list)
+    elastic: list[int] = field(default_factory=list)
+    virtual: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Case:
+    """All that one decision is made from, and its parts so far."""
+
+    workload: Workload
+    policy: Policy
+    fleet: Fleet
+    candidates: Candidates
+    room: FleetRoom
+    previous: Placement | None
+    statuses: Mapping[str, Status]
+    gone: Set[str]
+    now: float
+    rules: Rules
+    request: Rebalance | None
+    drafts: dict[str, Draft] = field(default_factory=dict)
+    rests: dict[str, Rest] = field(default_factory=dict)
+    reasons: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    sight: Sight = field(default_factory=Sight)
+    given: dict[str, int] = field(default_factory=dict)
+    given_by_kind: dict[tuple[str, str], int] = field(default_factory=dict)
+    cause: Cause = "capacity"
+    pending: int = 0
+    failbacks: tuple[float, ...] = ()
+    looked: set[str] = field(default_factory=set)
+
+    @property
+    def shape(self) -> Shape:
+        return self.workload.components[0].shape
+
+    def because(self, code: str, sentence: str, *members: str) -> None:
+        """A reason; members with the same one are told together."""
+        self.reasons.setdefault((code, sentence), []).extend(members)
+
+    def resting(self, member: str) -> bool:
+        rest = self.rests.get(member)
+        return rest is not None and rest.until > self.now
+
+    def draft(self, member: str) -> Draft:
+        """The member's draft, a new one if it has none."""
+        found = self.drafts.get(member)
+        if found is None:
+            verdict = self.candidates.verdicts.get(member, "leave")
+            tier = self.candidates.tier_of.get(member, len(self.candidates.tiers))
+            found = self.drafts[member] = Draft(member, verdict, tier)
+        return found
+
+    def blocked(self, draft: Draft) -> bool:
+        """May not take new replicas: it rests, is being emptied, or somebody else owns its count."""
+        return not draft.present or draft.autoscaled or self.resting(draft.member)
+
+
+def begin(case: Case) -> None:
+    """Drafts from the previous placement's shares. A returning member converges before it gets work: a share that
+    is to go stays so until that is confirmed."""
+    previous = case.previous
+    if previous is None:
+        return
+    case.failbacks = tuple(at for at in previous.failbacks if at > case.now - 3600.0)
+    for rest in previous.rests:
+        if rest.until + case.rules.rest_max > case.now:  # remembered a while longer, for its step
+            case.rests[rest.member] = rest
+    for share in previous.shares:
+        if share.member in case.fleet.members:
+            draft = _from_share(case, share)
+            if not draft.confirmed:
+                case.drafts[share.member] = draft
+        elif share.replicas:
+            case.cause = "lost"
+            case.because("MemberRemoved", "no longer in the fleet; its replicas are replaced", share.member)
+
+
+def _from_share(case: Case, share: Share) -> Draft:
+    name = share.member
+    verdict = case.candidates.verdicts.get(name)
+    if verdict is None:
+        verdict = "dead" if case.fleet.members[name].lost else "leave"
+    status = case.statuses.get(name)
+    bound = case.room.bound(case.workload.uid, name)
+    serving = status.ready if status is not None else bound
+    draft = Draft(
+        member=name,
+        verdict=verdict,
+        tier=case.candidates.tier_of.get(name, len(case.candidates.tiers)),
+        replicas=share.replicas,
+        free=share.free,
+        elastic=share.elastic,
+        virtual=share.virtual,
+        retiring=share.retiring,
+        present=share.present,
+        completions=share.completions,
+        deadline=share.deadline,
+        was=share.replicas,
+        revision=share.revision,
+        confirmed=not share.present and name in case.gone,
+        status=status,
+        serving=min(serving, share.replicas),
+    )
+    arrived = draft.elastic - min(draft.elastic, max(0, draft.replicas - bound))
+    draft.elastic -= arrived  # bound: the nodes that were on their way are there
+    draft.free += arrived
+    return draft
+
+
+def shares_of(case: Case) -> tuple[Share, ...]:
+    """The placement's shares, in tier order. A member that is empty while others hold goes; all empty stay."""
+    drafts = sorted(case.drafts.values(), key=lambda draft: (draft.tier, draft.member))
+    holding = any(draft.present and draft.replicas for draft in drafts)
+    for draft in drafts:
+        if draft.replicas == 0 and (holding or draft.verdict in ("leave", "dead")):
+            draft.present = False
+    suspended = case.policy.suspend_on
+    return tuple(_share(draft, case, draft.member in suspended) for draft in drafts)
+
+
+def _share(draft: Draft, case: Case, suspended: bool) -> Share:
+    if not draft.present:
+        return Share(member=draft.member, present=False, revision=draft.revision, suspended=suspended)
+    deadline = draft.deadline if draft.elastic else None
+    return Share(
+        member=draft.member,
+        replicas=draft.replicas,
+        free=draft.free,
+        elastic=draft.elastic,
+        virtual=draft.virtual,
+        retiring=draft.retiring,
+        completions=draft.completions,
+        revision=case.workload.revision,
+        deadline=deadline,
+        autoscaled=draft.autoscaled,
+        suspended=suspended,
+    )
+
+
+def seen_of(case: Case) -> Seen:
+    sight = case.sight
+    return Seen(
+        members=sight.members,
+        tiers=sight.tiers,
+        free=sight.free,
+        elastic=sight.elastic,
+        virtual=sight.virtual,
+        given=[case.given.get(member, 0) for member in sight.members],
+    )
+
+
+def reasons_of(case: Case) -> tuple[Reason, ...]:
+    told = tuple(
+        Reason(code=code, message=message, members=tuple(dict.fromkeys(members)))
+        for (code, message), members in case.reasons.items()
+    )
+    return told + case.candidates.reasons

@@ -1,0 +1,394 @@
+"""The scheduler's whole state, without I/O: contract values in, decisions out."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Set
+from dataclasses import replace
+from typing import TypeAlias
+
+from services.scheduler.core.decision import decide
+from services.scheduler.core.filtering import Fleet
+from services.scheduler.core.matching import Policies
+from services.scheduler.core.records import Record, Records, components_in, needs_status
+from services.scheduler.core.room import FleetRoom
+from services.scheduler.core.values import (
+    Decision,
+    Gap,
+    Gone,
+    MemberFacts,
+    Policy,
+    Rules,
+    Shape,
+    Workload,
+    WorkloadKey,
+)
+from services.scheduler.core.waking import TURN, Lane, Waiting
+from shared.contracts.capacity import Capacity
+from shared.contracts.outcome import Outcome
+from shared.contracts.placement import Placement
+from shared.contracts.rebalance import Rebalance
+from shared.contracts.refs import ObjectRef, Order
+from shared.contracts.status import Status
+
+Wanted: TypeAlias = Workload | Policy | MemberFacts | Gone
+_HOUR = 3600.0
+_NOBODY: frozenset[WorkloadKey] = frozenset()
+
+
+class SchedulerState:
+    """Members, policies, workloads, placements, statuses, outcomes and room.
+
+    Every `on_…` takes one message, is idempotent, and returns the keys of the workloads that became due; they are
+    queued already, so a caller may ignore the return value. Feed it DESIRED (normalised by the app), PLACEMENT,
+    CAPACITY, STATUS and OUTCOME until all are caught up, then loop:
+
+        while (decision := state.next_decision(now)) is not None:
+            placement = state.assume(decision, order)      # reserved from here on
+            ... publish placement ...                      # several may be in flight
+            state.confirm(placement)                       # stored
+            state.forget(placement)                        # or known not to be stored: undone, due again
+
+    A publish with an unknown end (no ack) is neither: read the subject's last placement and pass it to
+    `on_placement`, which confirms or replaces; where it is an older one, `forget`.
+    """
+
+    def __init__(self, rules: Rules | None = None, *, shapes: int = 256) -> None:
+        self.rules = rules or Rules()
+        self.room = FleetRoom(shapes)
+        self.fleet = Fleet()
+        self.policies = Policies()
+        self._records = Records()
+        self._wishes: dict[str, MemberFacts] = {}
+        self._due, self._again = Lane(), Lane()
+        self._waiting = Waiting(self.room.watch, self._has_room)
+        self._timers: list[tuple[float, WorkloadKey]] = []
+        self._turn = 0
+
+    # -- what people want --------------------------------------------------------------------------------
+
+    def on_desired(self, value: Wanted) -> Set[WorkloadKey]:
+        """A workload, policy or member as DESIRED has it now, or that it is no more."""
+        match value:
+            case Workload():
+                return self._on_workload(value)
+            case Policy():
+                return self._on_policy(value)
+            case MemberFacts():
+                self._wishes[value.id] = value
+                return self._on_member(value.id)
+            case Gone():
+                return self._on_gone(value)
+
+    def _on_workload(self, workload: Workload) -> Set[WorkloadKey]:
+        record = self._records.get(workload.key)
+        old = record.workload
+        if old is not None and (old == workload or (old.uid == workload.uid and old.generation > workload.generation)):
+            return _NOBODY
+        previous = record.placement
+        record.workload = workload
+        self._records.index(old, workload)
+        if previous is not None:
+            self._reserve(record, None, previous)
+        return self._queue([workload.key], self._due)
+
+    def _on_policy(self, policy: Policy) -> Set[WorkloadKey]:
+        if self.policies.by_key.get(policy.key) == policy:
+            return _NOBODY
+        old = self.policies.put(policy)
+        self.fleet.forget(policy.key)
+        return self._queue(
+            self._records.selected_by(policy) | (self._records.selected_by(old) if old else set()), self._again
+        )
+
+    def _on_gone(self, gone: Gone) -> Set[WorkloadKey]:
+        if isinstance(gone.key, tuple):
+            return self._on_workload_gone(gone.key)
+        if gone.kind == "policy":
+            policy = self.policies.remove(gone.key)
+            self.fleet.forget(gone.key)
+            return self._queue(self._records.selected_by(policy), self._again) if policy else _NOBODY
+        self._wishes.pop(gone.key, None)
+        if self.fleet.remove(gone.key) is None:
+            return _NOBODY
+        self.room.forget(gone.key)
+        return self._queue(self._records.placed_in(gone.key), self._due)
+
+    def _on_workload_gone(self, key: WorkloadKey) -> Set[WorkloadKey]:
+        record = self._records.pop(key)
+        if record is not None and record.placement is not None:
+            self.room.place(record.placement.uid, [(s.member, ()) for s in record.placement.shares])
+        for lane in (self._due, self._again, self._waiting):
+            lane.discard(key)
+        return self._wake()
+
+    # -- what members tell -------------------------------------------------------------------------------
+
+    def on_capacity(self, message: Capacity) -> Set[WorkloadKey] | Gap:
+        """A snapshot (chunk), delta or heartbeat. Gap: ask for a snapshot; the member gets no new work until then."""
+        gap = self.room.apply(message)
+        due = self._on_member(message.member) if message.member in self._wishes else _NOBODY
+        return gap or due
+
+    def _on_member(self, member: str) -> Set[WorkloadKey]:
+        """The member's facts from what people wish and what its capacity messages say."""
+        feed = self.room.feed(member)
+        old = self.fleet.members.get(member)
+        lost, heard = (feed.lost, feed.synced) if feed is not None else (False, False)
+        facts = replace(self._wishes[member], lost=lost, heard_of=heard)
+        if not self.fleet.put(facts, self.room.number(member)):
+            return _NOBODY
+        if old is not None and replace(old, heard_of=heard) == facts:
+            return self._queue(self._records.interested(member), self._again) if heard else _NOBODY
+        return self._queue(self._records.keys(), self._again)
+
+    def on_status(self, status: Status) -> Set[WorkloadKey]:
+        record = self._records.get(status.ref.key)
+        old = record.statuses.get(status.member)
+        if old is not None and old.uid == status.uid and status.observed_at < old.observed_at:
+            return _NOBODY
+        record.statuses[status.member] = status
+        if record.workload is None or record.placement is None or status.uid != record.workload.uid:
+            return _NOBODY
+        return self._queue([status.ref.key], self._due) if needs_status(record.placement, old, status) else _NOBODY
+
+    def on_status_gone(self, member: str, ref: ObjectRef) -> Set[WorkloadKey]:
+        """The STATUS subject was purged."""
+        record = self._records.peek(ref.key)
+        if record.statuses.pop(member, None) is None or record.placement is None:
+            if record.empty:
+                self._records.pop(ref.key)
+            return _NOBODY
+        retiring = any(share.retiring for share in record.placement.shares)
+        return self._queue([ref.key], self._due) if retiring else _NOBODY
+
+    def on_outcome(self, outcome: Outcome) -> Set[WorkloadKey]:
+        record = self._records.get(outcome.ref.key)
+        known = record.outcomes.get(outcome.member)
+        if known is not None and outcome.order < known.order:
+            return _NOBODY
+        record.outcomes[outcome.member] = outcome
+        return self._queue([outcome.ref.key], self._due) if record.gone(outcome.member) else _NOBODY
+
+    def on_placement(self, placement: Placement) -> Set[WorkloadKey]:
+        """A stored placement: at the start, or written by a former leader. Older than what is known: ignored."""
+        record = self._records.get(placement.ref.key)
+        if record.placement is not None and not record.placement.order < placement.order:
+            self.confirm(placement)
+            return _NOBODY
+        self._put_in_force(record, placement)
+        record.stored = placement
+        return self._queue([placement.ref.key], self._due)
+
+    def on_rebalance(self, request: Rebalance) -> Set[WorkloadKey]:
+        """Void (empty set) when the placement in force is another than the request was made for."""
+        record = self._records.get(request.ref.key)
+        placement = record.placement
+        if placement is None or placement.uid != request.uid:
+            return _NOBODY
+        if request.cause == "stuck" and placement.order != request.order:
+            return _NOBODY
+        record.request = request
+        return self._queue([request.ref.key], self._due)
+
+    # -- time --------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> Set[WorkloadKey]:
+        """What became due by time alone: rests that ended, and the hour of a failback that passed."""
+        ripe: list[WorkloadKey] = []
+        while self._timers and self._timers[0][0] <= now:
+            ripe.append(heapq.heappop(self._timers)[1])
+        return self._queue([key for key in ripe if key in self._waiting], self._due)
+
+    def next_due(self) -> float | None:
+        """Unix seconds of the next `tick` that matters."""
+        return self._timers[0][0] if self._timers else None
+
+    # -- decisions ---------------------------------------------------------------------------------------
+
+    def next_decision(self, now: float) -> Decision | None:
+        """The next decision that changes something; None when nothing is due."""
+        self._wake()
+        while (key := self._next_key()) is not None:
+            record = self._records.get(key)
+            if record.workload is None:
+                continue
+            decision = self._decide(record, now)
+            record.request = None
+            if decision.changes(record.placement):
+                return decision
+            self._wait(record)
+        return None
+
+    def _next_key(self) -> WorkloadKey | None:
+        self._turn += 1
+        order = (self._due.pop, self._again.pop, self._pop_waiting)
+        if self._turn % TURN == 0:
+            order = (self._pop_waiting, self._again.pop, self._due.pop)
+        elif self._turn % TURN == TURN // 2:
+            order = (self._again.pop, self._due.pop, self._pop_waiting)
+        for pop in order:
+            key = pop()
+            if key is not None:
+                return key
+        return None
+
+    def _pop_waiting(self) -> WorkloadKey | None:
+        return self._waiting.pop(self._wants)
+
+    def _decide(self, record: Record, now: float) -> Decision:
+        workload = record.workload
+        assert workload is not None
+        policy = self.policies.match(workload)
+        previous = record.placement
+        request = record.request
+        if request is not None and (previous is None or (request.cause == "stuck" and previous.order != request.order)):
+            request = None  # a newer placement made it void
+        return decide(
+            workload,
+            policy,
+            self.fleet,
+            self.room,
+            previous,
+            record.statuses_of(workload.uid),
+            now,
+            self.rules,
+            request,
+            record.all_gone(),
+        )
+
+    def assume(self, decision: Decision, order: Order) -> Placement:
+        """Reserve what the decision promises and make it the placement in force."""
+        record = self._records.get(decision.workload.key)
+        placement = decision.placement(order)
+        self._put_in_force(record, placement)
+        return placement
+
+    def _put_in_force(self, record: Record, placement: Placement) -> None:
+        previous = record.put(placement)
+        self._records.index_placement(placement.ref.key, previous, placement)
+        self._reserve(record, previous, placement)
+        self._wait(record)
+        self._set_timers(placement)
+
+    def _reserve(self, record: Record, previous: Placement | None, placement: Placement) -> None:
+        kept = {share.member for share in placement.shares} if previous and previous.uid == placement.uid else set()
+        if previous is not None:
+            ended = [(share.member, ()) for share in previous.shares if share.member not in kept]
+            if ended:
+                self.room.place(previous.uid, ended)
+        workload = record.workload
+        if workload is None or not workload.components:
+            return
+        if workload.uid != placement.uid:
+            self.room.place(placement.uid, [(share.member, ()) for share in placement.shares])
+            return
+        self.room.place(placement.uid, [(share.member, components_in(workload, share)) for share in placement.shares])
+        self._wake()
+
+    def confirm(self, placement: Placement) -> None:
+        """It is stored."""
+        record = self._records.get(placement.ref.key)
+        if record.stored is None or record.stored.order < placement.order:
+            record.stored = placement
+
+    def forget(self, placement: Placement) -> Set[WorkloadKey]:
+        """It was not stored: back to the last confirmed placement, and decide again."""
+        key = placement.ref.key
+        record = self._records.get(key)
+        if record.placement is None or record.placement.order != placement.order:
+            return _NOBODY  # a later one is in force already
+        previous = record.placement
+        if record.stored is not None:
+            record.put(record.stored)
+            self._records.index_placement(key, previous, record.stored)
+            self._reserve(record, previous, record.stored)
+        else:
+            record.placement, record.leaving = None, {}
+            self._records.index_placement(key, previous, None)
+            self.room.place(previous.uid, [(share.member, ()) for share in previous.shares])
+        self._wake()
+        return self._queue([key], self._due)
+
+    def done(self) -> Collection[Placement]:
+        """Deleted placements whose shares are all confirmed gone: purge them and their DESIRED, then pass a `Gone`."""
+        return self._records.done()
+
+    def plan(self, workloads: Collection[Workload | WorkloadKey], now: float) -> list[Decision]:
+        """What would be decided now, one after the other; nothing is reserved. A Workload need not be in DESIRED."""
+        found = []
+        with self.room.trial():
+            for item in workloads:
+                key = item.key if isinstance(item, Workload) else item
+                record = self._records.peek(key)
+                if isinstance(item, Workload):
+                    record = replace(record, workload=item)
+                if record.workload is None:
+                    continue
+                decision = self._decide(record, now)
+                found.append(decision)
+                self._try(decision)
+        return found
+
+    def _try(self, decision: Decision) -> None:
+        if decision.workload.components:
+            shares = [(share.member, components_in(decision.workload, share)) for share in decision.shares]
+            self.room.place(decision.workload.uid, shares)
+
+    def explain(self, key: WorkloadKey) -> Placement | None:
+        """The placement in force, if any."""
+        return self._records.peek(key).placement
+
+    def pending(self) -> list[WorkloadKey]:
+        """Workloads that wait for room, in the order in which they will be served."""
+        return self._waiting.keys()
+
+    # -- who is next -------------------------------------------------------------------------------------
+
+    def _queue(self, keys: Iterable[WorkloadKey], lane: Lane) -> Set[WorkloadKey]:
+        found = set(keys)
+        for key in found:
+            workload = self._records.peek(key).workload
+            if workload is not None and not (lane is self._again and key in self._due):
+                if lane is self._due:
+                    self._again.discard(key)
+                lane.put(key, workload.priority)
+        return found
+
+    def _wait(self, record: Record) -> None:
+        workload, placement = record.workload, record.placement
+        if workload is None or placement is None:
+            return
+        if workload.deleted is None and (placement.pending or self._could_return(workload, placement)):
+            shapes = tuple(dict.fromkeys(component.shape for component in workload.components))
+            self._waiting.put(workload.key, workload.priority, shapes)
+        else:
+            self._waiting.discard(workload.key)
+
+    def _could_return(self, workload: Workload, placement: Placement) -> bool:
+        """Replicas in a later tier that the policy would have back in an earlier one."""
+        policy = self.policies.by_key.get(placement.policy)
+        if policy is None or not policy.failback or not self.rules.failback:
+            return False
+        tiers = self.fleet.candidates(policy).tier_of
+        return any(share.replicas and tiers.get(share.member, 0) > 0 for share in placement.shares)
+
+    def _wants(self, key: WorkloadKey, member: int) -> bool:
+        placement = self._records.peek(key).placement
+        policy = self.policies.by_key.get(placement.policy) if placement is not None else None
+        return policy is not None and self.fleet.candidates(policy).verdicts.get(self.room.member(member)) == "open"
+
+    def _has_room(self, shape: Shape, member: int) -> bool:
+        room = self.room.room(shape, self.room.member(member))
+        return bool(room.free or room.elastic or room.virtual)
+
+    def _wake(self) -> Set[WorkloadKey]:
+        for shape, member in self.room.take_grown():
+            self._waiting.grant(shape, member)
+        return _NOBODY
+
+    def _set_timers(self, placement: Placement) -> None:
+        for rest in placement.rests if placement.pending else ():
+            heapq.heappush(self._timers, (rest.until, placement.ref.key))
+        if placement.failbacks:
+            heapq.heappush(self._timers, (placement.failbacks[0] + _HOUR, placement.ref.key))

@@ -1,0 +1,167 @@
+"""What is known of each workload, and where to find it by kind, member and policy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from services.scheduler.core.matching import Anchor, anchor_of, anchors_of, specificity
+from services.scheduler.core.values import Component, Policy, Workload, WorkloadKey
+from shared.contracts.outcome import Outcome
+from shared.contracts.placement import Placement, Share
+from shared.contracts.rebalance import Rebalance
+from shared.contracts.refs import Order
+from shared.contracts.status import Status
+
+_Place: TypeAlias = tuple[str, str, Anchor]  # kind, group
+_REMOVED: Final = ("deleted", "released")
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """placement: in force, maybe not stored yet. stored: the last one known to be stored.
+
+    leaving: per member whose share is not present, the order of the placement that first said so.
+    """
+
+    workload: Workload | None = None
+    placement: Placement | None = None
+    stored: Placement | None = None
+    statuses: dict[str, Status] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    leaving: dict[str, Order] = field(default_factory=dict)
+    request: Rebalance | None = None
+
+    def put(self, placement: Placement) -> Placement | None:
+        """Makes it the one in force; returns the one before."""
+        previous, self.placement = self.placement, placement
+        self.leaving = {
+            share.member: self.leaving.get(share.member, placement.order)
+            for share in placement.shares
+            if not share.present
+        }
+        return previous
+
+    def statuses_of(self, uid: str) -> Mapping[str, Status]:
+        """Statuses that are about this very workload, not a namesake."""
+        return {member: status for member, status in self.statuses.items() if status.uid == uid}
+
+    def gone(self, member: str) -> bool:
+        """The removal that the placement asks for is confirmed."""
+        outcome, since = self.outcomes.get(member), self.leaving.get(member)
+        return (
+            outcome is not None
+            and since is not None
+            and self.placement is not None
+            and outcome.uid == self.placement.uid
+            and outcome.result in _REMOVED
+            and not outcome.order < since
+        )
+
+    def all_gone(self) -> Set[str]:
+        return {member for member in self.leaving if self.gone(member)}
+
+    @property
+    def empty(self) -> bool:
+        return self.workload is None and self.placement is None and not self.statuses and not self.outcomes
+
+
+class Records:
+    def __init__(self) -> None:
+        self._all: dict[WorkloadKey, Record] = {}
+        self._anchors: dict[_Place, set[WorkloadKey]] = {}
+        self._members: dict[str, set[WorkloadKey]] = {}
+        self._ending: dict[WorkloadKey, None] = {}
+
+    def get(self, key: WorkloadKey) -> Record:
+        found = self._all.get(key)
+        if found is None:
+            found = self._all[key] = Record()
+        return found
+
+    def peek(self, key: WorkloadKey) -> Record:
+        """Like `get`, but nothing is kept for a key that is not known."""
+        return self._all.get(key) or Record()
+
+    def keys(self) -> Iterator[WorkloadKey]:
+        return (key for key, record in self._all.items() if record.workload is not None)
+
+    def index(self, old: Workload | None, workload: Workload | None) -> None:
+        """Where `selected_by` finds it from now on."""
+        before, after = _places(old), _places(workload)
+        for place in before - after:
+            assert old is not None
+            self._anchors[place].discard(old.key)
+            if not self._anchors[place]:
+                del self._anchors[place]
+        for place in after - before:
+            assert workload is not None
+            self._anchors.setdefault(place, set()).add(workload.key)
+
+    def selected_by(self, policy: Policy) -> set[WorkloadKey]:
+        """Workloads that match one of the policy's selectors, whether or not another policy wins them."""
+        found = {key for s in policy.selectors for key in self._anchors.get((s.kind, s.group, anchor_of(s)), ())}
+        workloads = ((key, self._all[key].workload) for key in found)
+        return {key for key, workload in workloads if workload is not None and specificity(policy, workload)}
+
+    def index_placement(self, key: WorkloadKey, previous: Placement | None, placement: Placement | None) -> None:
+        before = {share.member for share in previous.shares} if previous is not None else set()
+        after = {share.member for share in placement.shares} if placement is not None else set()
+        for member in before - after:
+            self._members.get(member, set()).discard(key)
+        for member in after - before:
+            self._members.setdefault(member, set()).add(key)
+        if placement is not None and placement.deleted:
+            self._ending[key] = None
+
+    def placed_in(self, member: str) -> Set[WorkloadKey]:
+        return set(self._members.get(member, ()))
+
+    def interested(self, member: str) -> Iterable[WorkloadKey]:
+        """Workloads that might want a share in a member that became usable: those that have none there."""
+        here = self._members.get(member, set())
+        return [key for key in self.keys() if key not in here]
+
+    def done(self) -> Collection[Placement]:
+        found = []
+        for key in list(self._ending):
+            placement = self.peek(key).stored
+            if placement is not None and placement.deleted and not placement.shares:
+                found.append(placement)
+        return found
+
+    def pop(self, key: WorkloadKey) -> Record | None:
+        record = self._all.pop(key, None)
+        self._ending.pop(key, None)
+        if record is not None:
+            self.index(record.workload, None)
+        if record is not None and record.placement is not None:
+            self.index_placement(key, record.placement, None)
+        return record
+
+
+def _places(workload: Workload | None) -> set[_Place]:
+    if workload is None:
+        return set()
+    return {(workload.ref.kind, workload.ref.group, anchor) for anchor in anchors_of(workload)}
+
+
+def components_in(workload: Workload, share: Share) -> tuple[Component, ...]:
+    """What a share asks of its member, for reservations."""
+    if workload.divisible:
+        first = workload.components[0]
+        return (Component(first.name, first.shape, share.replicas if share.present else 0),)
+    if share.present and share.replicas:
+        return workload.components
+    return tuple(Component(c.name, c.shape, 0) for c in workload.components)
+
+
+def needs_status(placement: Placement, old: Status | None, new: Status) -> bool:
+    """Whether a decision could come out otherwise: replicas are retiring, a count that others own changed, or a
+    Job finished while it waits."""
+    if any(share.retiring for share in placement.shares):
+        return True
+    before = (None, 0) if old is None or old.autoscaler is None else (old.autoscaler, old.replicas)
+    after = (None, 0) if new.autoscaler is None else (new.autoscaler, new.replicas)
+    return before != after or (new.finished and placement.pending > 0)

@@ -1,0 +1,214 @@
+"""What room the fleet has, exactly: the one place that knows nodes, pools, reservations and what is bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from services.scheduler.core import why
+from services.scheduler.core.capacity import Writer
+from services.scheduler.core.headroom import Headroom
+from services.scheduler.core.holdings import Holdings
+from services.scheduler.core.intake import Feed
+from services.scheduler.core.ledger import Ledger
+from services.scheduler.core.nodes import Classes, Floats, Indexes, Nodes, Table
+from services.scheduler.core.shapes import Shapes
+from services.scheduler.core.values import Component, Gap, Room, Shape
+from shared.contracts.capacity import Capacity, Delta, Heartbeat, Pool, Snapshot
+
+_REASONS_KEPT = 4096
+
+
+class FleetRoom:
+    """shapes: how many shapes' room is kept up to date; memory grows with shapes × members.
+
+    Members are numbered by first mention (`number`), for arrays over members.
+    """
+
+    def __init__(self, shapes: int = 256) -> None:
+        self._nodes = Nodes()
+        self._classes = Classes()
+        self._shapes = Shapes(self._nodes, self._classes, shapes)
+        self._tables: list[Table] = []
+        self._numbers: dict[str, int] = {}
+        self._feeds: dict[str, Feed] = {}
+        self._ledger = Ledger(self._nodes, self._shapes, self._tables)
+        headroom = Headroom(self._nodes, self._ledger)
+        self._holdings = Holdings(self._nodes, self._shapes, self._ledger, headroom)
+        self._writer = Writer(self._nodes, self._classes, self._shapes, self._ledger, headroom, self._holdings)
+        self._reasons: dict[tuple[int, Shape], tuple[int, str, str]] = {}
+
+    # -- members -----------------------------------------------------------------------------------------
+
+    def number(self, member: str) -> int:
+        """The member's position in arrays over members; a new one if it has none."""
+        found = self._numbers.get(member)
+        if found is None:
+            found = self._numbers[member] = len(self._tables)
+            self._tables.append(Table(member, found))
+            self._shapes.fit_members(len(self._tables))
+        return found
+
+    def numbers(self, members: Sequence[str]) -> Indexes:
+        return np.array([self.number(member) for member in members], dtype=np.intp)
+
+    def member(self, number: int) -> str:
+        return self._tables[number].member
+
+    def _table(self, member: str) -> Table:
+        return self._tables[self.number(member)]
+
+    def feed(self, member: str) -> Feed | None:
+        """How far the member's capacity is known; None before its first message."""
+        return self._feeds.get(member)
+
+    def forget(self, member: str) -> None:
+        """The member is no more. What was promised there stays promised until its placements say otherwise."""
+        table = self._table(member)
+        self._ledger.flush()
+        self._holdings.forget_member(table)
+        self._writer.clear(table)
+        self._feeds.pop(member, None)
+
+    # -- capacity ----------------------------------------------------------------------------------------
+
+    def apply(self, message: Capacity) -> Gap | None:
+        """Takes one message; doubled and old ones change nothing. Gap: something is missing, ask for a snapshot."""
+        feed = self._feeds.setdefault(message.member, Feed())
+        match message:
+            case Snapshot():
+                self._take_snapshot(feed, message)
+            case Delta():
+                self._take_delta(feed, message)
+            case Heartbeat():
+                feed.heartbeat(message)
+        return None if feed.synced or feed.chunks else Gap(message.member)
+
+    def _take_snapshot(self, feed: Feed, message: Snapshot) -> None:
+        chunks = feed.snapshot(message)
+        if chunks is None:
+            return
+        classes = {key: node for chunk in chunks for key, node in chunk.classes.items()}
+        nodes = [chunk.nodes for chunk in chunks]
+        if any(key not in classes for columns in nodes for key in set(columns.classes)):
+            feed.synced = False
+            return
+        self._writer.write(
+            self._table(message.member),
+            classes=classes,
+            nodes=nodes,
+            removed=None,
+            pools=tuple(pool for chunk in chunks for pool in chunk.pools),
+            bound={uid: count for chunk in chunks for uid, count in chunk.bound.items()},
+        )
+
+    def _take_delta(self, feed: Feed, message: Delta) -> None:
+        table = self._table(message.member)
+        if not feed.delta(message):
+            return
+        if any(key not in message.classes and key not in table.classes for key in message.nodes.classes):
+            feed.synced = False
+            return
+        self._writer.write(
+            table,
+            classes=message.classes,
+            nodes=[message.nodes],
+            removed=message.removed,
+            pools=message.pools,
+            bound=message.bound,
+        )
+
+    # -- room --------------------------------------------------------------------------------------------
+
+    def room(self, shape: Shape, member: str) -> Room:
+        free, elastic, virtual = self.rooms(shape, self.numbers([member]))
+        return Room(int(free[0]), int(elastic[0]), int(virtual[0]))
+
+    def rooms(self, shape: Shape, members: Indexes) -> tuple[Floats, Floats, Floats]:
+        """free, elastic, virtual: whole replicas, one position per member number."""
+        self._ledger.flush()
+        return self._shapes.rooms(self._shapes.slot(shape), members, self._tables)
+
+    def fits_together(self, components: Sequence[Component], member: str) -> bool:
+        """Whether one whole object finds room there, all components at once."""
+        for component in components:
+            room = self.room(component.shape, member)
+            if room.free + room.elastic + room.virtual < component.count:
+                return False
+        if len(components) == 1:
+            return True
+        with self.trial():
+            self._holdings.place("", [(self._table(member), components)])
+            return not any(self._holdings.deficits_of("", self._table(member)))
+
+    def why(self, shape: Shape, member: str) -> tuple[str, str]:
+        """(code, sentence): why the member has no room for the shape. Kept until the member changes."""
+        table = self._table(member)
+        kept = self._reasons.get((table.number, shape))
+        if kept is None or kept[0] != table.version:
+            if len(self._reasons) >= _REASONS_KEPT:
+                self._reasons.clear()
+            kept = (table.version, *why.why(self._nodes, self._classes, table, shape))
+            self._reasons[table.number, shape] = kept
+        return kept[1], kept[2]
+
+    def explained(self, shape: Shape, member: str) -> bool:
+        """Whether `why` is at hand, without looking at nodes."""
+        table = self._table(member)
+        kept = self._reasons.get((table.number, shape))
+        return kept is not None and kept[0] == table.version
+
+    def pools(self, member: str) -> list[Pool]:
+        return [rows.pool for rows in self._table(member).pools.values()]
+
+    # -- reservations ------------------------------------------------------------------------------------
+
+    def place(self, uid: str, placed: Sequence[tuple[str, Sequence[Component]]]) -> None:
+        """The placement's replicas in each of these members from now on, per component (its count)."""
+        tables = [(self._table(member), components) for member, components in placed]
+        self._holdings.place(uid, tables)
+        self._ledger.flush()
+        if self._holdings.trying or not self._holdings.short:
+            return
+        for table, _ in tables:
+            self._holdings.house_deficits(table)
+
+    def bound(self, uid: str, member: str) -> int:
+        number = self._numbers.get(member)
+        return self._tables[number].bound.get(uid, 0) if number is not None else 0
+
+    def reserved(self, uid: str, member: str) -> int:
+        return self._holdings.reserved(uid, self._table(member))
+
+    def placed(self, uid: str, member: str) -> int:
+        return self._holdings.placed(uid, self._table(member))
+
+    def deficit(self, member: str) -> int:
+        """Replicas promised there that have no room: what shrank under a promise, or fixed numbers beyond it."""
+        return self._holdings.deficit(self._table(member))
+
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """Whatever is placed inside is undone at the end, to the row; may be nested. Apply no capacity inside."""
+        self._shapes.quiet = True
+        self._holdings.begin()
+        try:
+            yield
+        finally:
+            self._holdings.undo(self._tables)
+            self._shapes.quiet = self._holdings.trying
+
+    # -- growth ------------------------------------------------------------------------------------------
+
+    def watch(self, shape: Shape, change: int) -> None:
+        """One more (+1) or less (-1) waits for room of this shape."""
+        self._shapes.watch(shape, change)
+
+    def take_grown(self) -> set[tuple[Shape, int]]:
+        """(shape, member number): where room for a watched shape grew since the last call."""
+        if self._shapes.watched:
+            self._ledger.flush()
+        grown, self._shapes.grown = self._shapes.grown, set()
+        return grown

@@ -1,0 +1,395 @@
+"""The values that decisions are made from and of.
+
+All are frozen. Amounts are whole base units (`shared.quantities.amount`). What travels in a placement (Share,
+Rest, Seen, Reason) is the contract's own type, so that there is one description of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Final, Literal, TypeAlias
+
+from shared.contracts.desired import Tombstone
+from shared.contracts.placement import Cause, Placement, Reason, Rest, Seen, Share
+from shared.contracts.refs import ObjectRef, Order
+
+WorkloadKey: TypeAlias = tuple[str, str, str, str]  # ObjectRef.key: (kind, group, namespace, name)
+Operator: TypeAlias = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
+PODS: Final = "pods"
+HOSTNAME: Final = "kubernetes.io/hostname"
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """Of a node or a member. effect: NoSchedule, NoExecute or PreferNoSchedule."""
+
+    key: str
+    value: str = ""
+    effect: str = "NoSchedule"
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.value}:{self.effect}" if self.value else f"{self.key}:{self.effect}"
+
+
+@dataclass(frozen=True, slots=True)
+class Toleration:
+    """As Kubernetes': an empty key with Exists tolerates everything, an empty effect every effect."""
+
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+
+    def tolerates(self, taint: Taint) -> bool:
+        if self.effect and self.effect != taint.effect:
+            return False
+        if not self.key:
+            return self.operator == "Exists"
+        return self.key == taint.key and (self.operator == "Exists" or self.value == taint.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """One requirement on a label (or, in `Term.fields`, on a field)."""
+
+    key: str
+    operator: Operator
+    values: tuple[str, ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Kubernetes' rules: NotIn and DoesNotExist also match where the key is absent."""
+        value = labels.get(self.key)
+        match self.operator:
+            case "In":
+                return value is not None and value in self.values
+            case "NotIn":
+                return value is None or value not in self.values
+            case "Exists":
+                return value is not None
+            case "DoesNotExist":
+                return value is None
+        return value is not None and _compares(value, self.operator, self.values)
+
+
+def _compares(value: str, operator: str, values: tuple[str, ...]) -> bool:
+    try:
+        left, right = int(value), int(values[0])
+    except (ValueError, IndexError):
+        return False
+    return left > right if operator == "Gt" else left < right
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One nodeSelectorTerm: all of its requirements hold. fields: on metadata.name. An empty term matches nothing."""
+
+    expressions: tuple[Expression, ...] = ()
+    fields: tuple[Expression, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one replica asks of a node. Equal shapes are one shape: build them with `Shape.of`.
+
+    requests: sorted (resource, amount), amounts > 0, with ("pods", 1).
+    affinity: the required node affinity's terms, of which one must match; empty for none.
+    """
+
+    __slots__ = ("_hash", "affinity", "node_selector", "requests", "tolerations")
+    requests: tuple[tuple[str, int], ...]
+    node_selector: tuple[tuple[str, str], ...]
+    affinity: tuple[Term, ...]
+    tolerations: tuple[Toleration, ...]
+
+    def __post_init__(self) -> None:
+        # Looked up several times per decision; hashing nested tuples anew each time would cost more than the look-up.
+        parts = (self.requests, self.node_selector, self.affinity, self.tolerations)
+        object.__setattr__(self, "_hash", hash(parts))
+
+    def __hash__(self) -> int:
+        value: int = self._hash  # type: ignore[attr-defined]
+        return value
+
+    @classmethod
+    def of(
+        cls,
+        requests: Mapping[str, int],
+        node_selector: Mapping[str, str] | None = None,
+        affinity: tuple[Term, ...] = (),
+        tolerations: tuple[Toleration, ...] = (),
+    ) -> Shape:
+        """The shape of a pod: zero requests are dropped, the pod's own slot is added."""
+        asked = {sys.intern(name): amount for name, amount in requests.items() if amount > 0}
+        asked[PODS] = max(1, asked.get(PODS, 1))
+        selector = tuple(sorted((node_selector or {}).items()))
+        return cls(tuple(sorted(asked.items())), selector, affinity, tolerations)
+
+    def times(self, count: int) -> Shape:
+        """`count` of these as one request."""
+        scaled = tuple((name, amount * count) for name, amount in self.requests)
+        return Shape(scaled, self.node_selector, self.affinity, self.tolerations)
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One group of equal pods of a workload. count: in the whole object (for a divided kind: the wanted replicas)."""
+
+    name: str
+    shape: Shape
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A desired object that policies may select. Kinds without replicas have no components.
+
+    replicas: what people want in all; for a Job its parallelism (already capped by completions).
+    divisible: shares may be of any size; otherwise the object goes whole to one member (with components) or to
+    every selected one (without). order: of DESIRED. created_at: Unix seconds, for the order of waiting.
+    priority: of the queue, greater first.
+    """
+
+    ref: ObjectRef
+    uid: str
+    generation: int = 1
+    revision: int = 0
+    replicas: int = 0
+    components: tuple[Component, ...] = ()
+    divisible: bool = True
+    is_job: bool = False
+    completions: int | None = None
+    indexed: bool = False
+    ordered: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_at: float = 0.0
+    priority: int = 0
+    deleted: Tombstone | None = None
+
+    @property
+    def key(self) -> WorkloadKey:
+        return self.ref.key
+
+    @property
+    def pods(self) -> int:
+        """Pods of one whole object."""
+        return self.replicas if self.divisible else sum(component.count for component in self.components)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSelector:
+    """matchLabels and matchExpressions, all of which must hold; empty matches everything."""
+
+    expressions: tuple[Expression, ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        return all(expression.matches(labels) for expression in self.expressions)
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """One of a policy's resourceSelectors. name wins over labels, labels over neither.
+
+    namespace: empty for the policy's own (a PropagationPolicy) or any (a ClusterPropagationPolicy).
+    """
+
+    kind: str
+    group: str = ""
+    namespace: str = ""
+    name: str = ""
+    labels: LabelSelector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    """Which members; all parts hold together, exclude wins. names: None for all.
+
+    fields: on provider, region and zone, with In and NotIn.
+    """
+
+    names: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    labels: LabelSelector | None = None
+    fields: tuple[Expression, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One entry of clusterAffinities, or the only clusterAffinity (name "")."""
+
+    name: str = ""
+    affinity: Affinity = Affinity()
+
+
+@dataclass(frozen=True, slots=True)
+class StaticWeight:
+    affinity: Affinity
+    weight: int
+
+
+Division: TypeAlias = Literal["duplicated", "static", "dynamic", "aggregated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """by: cluster, region, zone, provider or label (then `label` is its key). maximum: 0 for no limit."""
+
+    by: Literal["cluster", "region", "zone", "provider", "label"]
+    label: str = ""
+    minimum: int = 1
+    maximum: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A propagation policy, normalised. key: "PropagationPolicy test/web", as placements name it.
+
+    namespace: None for a ClusterPropagationPolicy. weights: of the static division; none is weight 1 for all.
+    suspend_on: members (clusterNames) where nothing is to be written now. failback: moves per hour back to an
+    earlier tier, 0 for none.
+    """
+
+    key: str
+    name: str
+    namespace: str | None
+    selectors: tuple[Selector, ...]
+    tiers: tuple[Tier, ...] = (Tier(),)
+    priority: int = 0
+    tolerations: tuple[Toleration, ...] = ()
+    division: Division = "duplicated"
+    weights: tuple[StaticWeight, ...] = ()
+    spread: tuple[Spread, ...] = ()
+    ecs_provision: bool = False
+    overwrite: bool = False
+    suspend_scheduling: bool = False
+    suspend_dispatching: bool = False
+    suspend_on: tuple[str, ...] = ()
+    preserve: bool = False
+    failback: int = 0
+
+    @property
+    def fixed(self) -> bool:
+        """The policy fixes the numbers: room does not cap them."""
+        return self.division in ("duplicated", "static")
+
+
+@dataclass(frozen=True, slots=True)
+class MemberFacts:
+    """One cluster as policies see it. The app fills all but lost and heard_of, which capacity events tell.
+
+    wish: open, cordoned (no new replicas) or drained (and those there move away). lost: inventory says its
+    replicas should go elsewhere. heard_of: its capacity is known and without a gap.
+    """
+
+    id: str
+    alias: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    provider: str = ""
+    region: str = ""
+    zone: str = ""
+    taints: tuple[Taint, ...] = ()
+    wish: Literal["open", "cordoned", "drained"] = "open"
+    lost: bool = False
+    heard_of: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A desired object that is no more. A workload that is to be deleted is a Workload with `deleted` instead."""
+
+    kind: Literal["workload", "policy", "member"]
+    key: WorkloadKey | str  # the workload's key, the policy's key, the member's id
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many more replicas of a shape a member can take: on nodes that exist, on nodes that it can add or
+    that are on their way, and on virtual nodes."""
+
+    free: int = 0
+    elastic: int = 0
+    virtual: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Capacity messages of this member were missed: ask inventory for a snapshot."""
+
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that decisions depend on, in fleet seconds. See shared.settings.SchedulerSettings."""
+
+    rest_base: float = 60.0
+    rest_max: float = 1800.0
+    elastic_deadline: float = 300.0
+    failback: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What `decide` found, before it has an order. `changes(previous)` says whether it is worth publishing."""
+
+    workload: Workload
+    cause: Cause
+    decided_at: float
+    policy: str = ""
+    whole: bool = False
+    wanted: int = 0
+    pending: int = 0
+    shares: tuple[Share, ...] = ()
+    rests: tuple[Rest, ...] = ()
+    seen: Seen = field(default_factory=Seen)
+    reasons: tuple[Reason, ...] = ()
+    revision: int = 0
+    suspended: bool = False
+    overwrite: bool = False
+    preserve: bool = False
+    failbacks: tuple[float, ...] = ()
+
+    def placement(self, order: Order) -> Placement:
+        """The contract's form, in the given order."""
+        workload = self.workload
+        return Placement(
+            ref=workload.ref,
+            uid=workload.uid,
+            generation=workload.generation,
+            order=order,
+            whole=self.whole,
+            policy=self.policy,
+            revision=self.revision,
+            wanted=self.wanted,
+            pending=self.pending,
+            shares=self.shares,
+            rests=self.rests,
+            seen=self.seen,
+            reasons=self.reasons,
+            cause=self.cause,
+            decided_at=self.decided_at,
+            suspended=self.suspended,
+            overwrite=self.overwrite,
+            deleted=workload.deleted is not None,
+            preserve=self.preserve,
+            failbacks=self.failbacks,
+        )
+
+    def changes(self, previous: Placement | None) -> bool:
+        """Whether anything but what was merely seen differs from the placement in force."""
+        if previous is None:
+            return True
+        workload = self.workload
+        return (
+            previous.uid != workload.uid
+            or previous.generation != workload.generation
+            or previous.deleted != (workload.deleted is not None)
+            or _compared(previous) != _compared(self)
+        )
+
+
+_NUMBERS: Final = ("shares", "pending", "wanted", "whole", "rests", "failbacks", "reasons")
+_TERMS: Final = ("policy", "revision", "suspended", "overwrite", "preserve")
+_compared: Final = attrgetter(*_NUMBERS, *_TERMS)

@@ -1,0 +1,159 @@
+"""Objects that are not divided: those without pods go to every selected member, those with pods to the first member
+where all of it fits together (or to all, where the policy says Duplicated)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from services.scheduler.core import divided, filtering, moving, spread
+from services.scheduler.core.drafts import Case, Draft
+
+
+def decide_everywhere(case: Case) -> None:
+    """Kinds without replicas. They follow the policy's selection; a drained, cordoned or lost member keeps its copy."""
+    names = [name for name in case.candidates.selected if name in case.drafts or _may_start(case, name)]
+    if case.policy.spread:
+        choices = [
+            spread.Choice(case.fleet.members[name], name in case.drafts, 1, case.candidates.tier_of[name])
+            for name in names
+        ]
+        chosen = spread.select(choices, case.policy.spread)
+        if isinstance(chosen, spread.Unsatisfied):
+            case.because("SpreadConstraint", str(chosen))
+            names = [name for name in names if name in case.drafts]
+        else:
+            names = [name for name in names if name in chosen]
+    for draft in case.drafts.values():
+        if draft.member not in names and draft.present:
+            draft.present = False
+            case.cause = "policy"
+    for name in names:
+        draft = case.draft(name)
+        if not draft.present and _may_start(case, name):
+            draft.present = True
+        draft.verdict = "open"  # nothing of it serves by itself, so nothing has to leave
+
+
+def _may_start(case: Case, name: str) -> bool:
+    """Room does not matter for it, so the member's capacity need not be known."""
+    verdict, _, _ = filtering.judge(case.policy, replace(case.fleet.members[name], heard_of=True))
+    return verdict == "open"
+
+
+def decide_together(case: Case) -> None:
+    """Kinds with pods that cannot be divided."""
+    if case.policy.division == "duplicated":
+        _copy_everywhere(case)
+        return
+    pods = case.workload.pods
+    moving.leave(case)
+    stuck = _stuck(case)
+    able = [d for d in case.drafts.values() if d.present and d.verdict in ("open", "stay") and d.member not in stuck]
+    homes = [d for d in able if not d.retiring] or [d for d in able if not case.resting(d.member)][:1]
+    leaving = [d for d in case.drafts.values() if d.present and d not in homes]
+    for draft in list(leaving):
+        if case.workload.is_job and draft.status is not None and draft.status.succeeded > 0:
+            case.because("JobHasSucceeded", "pods of it succeeded there: it cannot move any more", draft.member)
+            draft.retiring = 0
+            leaving.remove(draft)
+            homes.append(draft)
+    if not homes:
+        home = _first_fit(case)
+        if home is None:
+            case.pending = pods
+            case.because("Pending", "all of it has to fit one member, and does nowhere now; tried again with new room")
+            divided.say_resting(case)
+            _say_no_room(case)
+        else:
+            homes.append(home)
+    for draft in homes:
+        draft.replicas, draft.retiring = pods, 0
+        draft.free = pods - draft.elastic - draft.virtual
+    if homes:
+        _let_go(case, homes, leaving)
+
+
+def _stuck(case: Case) -> set[str]:
+    request = case.request
+    if request is None or request.cause != "stuck":
+        return set()
+    found = {entry.member for entry in request.stuck if entry.member in case.drafts}
+    for member in found:
+        case.cause = "rebalance"
+        moving.rest(case, member)
+    return found
+
+
+def _let_go(case: Case, homes: list[Draft], leaving: list[Draft]) -> None:
+    """The old object goes when the new one serves, or at once where nothing of it serves, or it is a Job."""
+    serving = sum(min(home.serving, home.replicas) for home in homes)
+    for draft in leaving:
+        if case.workload.is_job or draft.serving == 0 or serving >= case.workload.pods:
+            draft.cut(draft.replicas)
+            draft.retiring = 0
+            draft.present = False
+        else:
+            draft.retiring = draft.replicas
+
+
+def _first_fit(case: Case) -> Draft | None:
+    components = case.workload.components
+    for index, tier in enumerate(case.candidates.tiers):
+        ranked = []
+        for name in tier.names:
+            draft = case.drafts.get(name)
+            if case.resting(name) or (draft is not None and (not draft.present or draft.retiring)):
+                continue
+            rooms = [case.room.room(component.shape, name) for component in components]
+            free = all(room.free >= component.count for room, component in zip(rooms, components, strict=True))
+            if free or case.policy.ecs_provision:
+                ranked.append((not free, -rooms[0].free, name))
+            _see(case, name, index, rooms[0].free, rooms[0].elastic, rooms[0].virtual)
+        for elastic, _, name in sorted(ranked):
+            if case.room.fits_together(components, name):
+                draft = case.draft(name)
+                draft.elastic = case.workload.pods if elastic else 0
+                draft.deadline = case.now + case.rules.elastic_deadline if elastic else None
+                case.given[name] = case.workload.pods
+                return draft
+    return None
+
+
+def _see(case: Case, name: str, tier: int, free: int, elastic: int, virtual: int) -> None:
+    sight = case.sight
+    sight.members.append(name)
+    sight.tiers.append(tier)
+    sight.free.append(free)
+    sight.elastic.append(elastic)
+    sight.virtual.append(virtual)
+
+
+def _say_no_room(case: Case) -> None:
+    for tier in case.candidates.tiers:
+        for name in tier.names[:16]:
+            if case.resting(name):
+                continue
+            for component in case.workload.components:
+                room = case.room.room(component.shape, name)
+                if room.free + room.elastic * case.policy.ecs_provision + room.virtual < component.count:
+                    code, why = case.room.why(component.shape, name)
+                    case.because(code, f"{component.name} needs {component.count}, room for {room.free}: {why}", name)
+                    break
+            else:
+                case.because("InsufficientResources", "its parts fit one by one, but not together", name)
+
+
+def _copy_everywhere(case: Case) -> None:
+    moving.leave(case)
+    for tier in case.candidates.tiers:
+        for name in tier.names:
+            draft = case.draft(name)
+            if draft.present:
+                draft.replicas = case.workload.pods
+    for draft in case.drafts.values():
+        if draft.verdict == "leave":
+            draft.cut(draft.replicas)
+            draft.retiring = 0
+    if not case.drafts:
+        case.pending = case.workload.pods
+        case.because("Pending", "no member can take it now")

@@ -1,0 +1,175 @@
+"""The decision loop: decide, assume, publish; many placements in flight, one at a time per object."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import anyio
+from anyio.abc import TaskGroup
+
+from services.scheduler.core.engine import SchedulerState
+from services.scheduler.core.values import WorkloadKey
+from services.scheduler.metrics import SchedulerMetrics
+from services.scheduler.publishing import Epoch, Publisher
+from shared.clock import Clock
+from shared.contracts.placement import Placement
+from shared.contracts.refs import Order
+
+log = logging.getLogger("brim.scheduler")
+
+IN_FLIGHT = 512  # placements sent and not acknowledged: bounds memory while the bus is away
+BREATH = 16  # decisions in a row before acknowledgements and news get their turn
+TICK = 0.25  # real seconds between two looks at what became due by time alone
+SETTLED = 5.0  # real seconds that a rebalance request is kept back for its decision
+
+
+@dataclass(slots=True)
+class _Cause:
+    """The newest change that made an object due. heard_at: perf_counter seconds."""
+
+    heard_at: float
+    trace: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Totals:
+    """Pending replicas per object, and their sum, for the metrics."""
+
+    pending: dict[WorkloadKey, int] = field(default_factory=dict)
+    sum: int = 0
+
+    def put(self, key: WorkloadKey, pending: int) -> None:
+        self.sum += pending - self.pending.pop(key, 0)
+        if pending:
+            self.pending[key] = pending
+
+
+class Deciding:
+    """Run `run`; tell it by `heard` or `wake` that the state may have something due."""
+
+    def __init__(
+        self, state: SchedulerState, clock: Clock, publisher: Publisher, *, epoch: Epoch, metrics: SchedulerMetrics
+    ) -> None:
+        self._state = state
+        self._clock = clock
+        self._publisher = publisher
+        self._epoch = epoch
+        self._metrics = metrics
+        self._due = asyncio.Event()
+        self._moved = asyncio.Event()  # replaced whenever an object was decided, or its placement sent
+        self._causes: dict[WorkloadKey, _Cause] = {}
+        self._sending: dict[WorkloadKey, asyncio.Event] = {}
+        self._unsent: dict[WorkloadKey, int] = {}  # placements decided and not through with
+        self._room = asyncio.Semaphore(IN_FLIGHT)
+        self._totals = _Totals()
+
+    # -- being told ------------------------------------------------------------------------------------------
+
+    def heard(self, keys: Iterable[WorkloadKey], trace: Mapping[str, str]) -> None:
+        """These became due by a message with this trace context."""
+        now = perf_counter()
+        for key in keys:
+            self._causes[key] = _Cause(now, trace)
+        self.wake()
+
+    def wake(self) -> None:
+        self._due.set()
+
+    async def idle(self) -> None:
+        """Wait until nothing is due nor in flight, or long enough."""
+        with anyio.move_on_after(SETTLED):
+            while self._due.is_set() or self._unsent:
+                await self._moved.wait()
+
+    async def settled(self, key: WorkloadKey) -> None:
+        """Wait until the object is neither due nor in flight, or long enough."""
+        with anyio.move_on_after(SETTLED):
+            while key in self._causes or key in self._unsent:
+                await self._moved.wait()
+
+    def gone(self, key: WorkloadKey) -> None:
+        """The object is no more."""
+        self._causes.pop(key, None)
+        self._totals.put(key, 0)
+
+    # -- deciding --------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._watch_time)
+            while True:
+                await self._due.wait()
+                self._due.clear()
+                await self._decide_all(group)
+                self._causes.clear()  # they changed nothing
+                self._move()
+
+    async def _decide_all(self, group: TaskGroup) -> None:
+        taken = 0
+        while True:
+            await self._room.acquire()  # before deciding: what is decided must not grow old
+            decision = self._state.next_decision(self._clock.now())
+            if decision is None:
+                self._room.release()
+                return
+            key = decision.workload.key
+            before = self._state.explain(key)
+            counter = before.order.counter + 1 if before else 1
+            placement = self._state.assume(decision, Order(epoch=self._epoch.value, counter=counter))
+            self._unsent[key] = self._unsent.get(key, 0) + 1
+            group.start_soon(self._send, placement, self._causes.pop(key, None))
+            taken += 1
+            if taken % BREATH == 0:
+                await asyncio.sleep(0)
+
+    async def _send(self, placement: Placement, cause: _Cause | None) -> None:
+        """One at a time per object: each is fenced by the sequence of the one before."""
+        key = placement.ref.key
+        try:
+            while (before := self._sending.get(key)) is not None:
+                await before.wait()
+            mine = self._sending[key] = asyncio.Event()
+            self._metrics.in_flight.set(len(self._sending))
+            try:
+                if not self._is_overtaken(placement):
+                    await self._publish(placement, cause)
+            finally:
+                del self._sending[key]
+                mine.set()
+        finally:
+            self._room.release()
+            self._unsent[key] -= 1
+            if not self._unsent[key]:
+                del self._unsent[key]
+            self._move()
+
+    def _is_overtaken(self, placement: Placement) -> bool:
+        """While this waited for the one before, a newer decision was taken: that one is sent."""
+        in_force = self._state.explain(placement.ref.key)
+        return in_force is not None and placement.order < in_force.order
+
+    async def _publish(self, placement: Placement, cause: _Cause | None) -> None:
+        key = placement.ref.key
+        if await self._publisher.publish(placement, cause.trace if cause else {}):
+            self._totals.put(key, placement.pending)
+            self._metrics.pending.set(self._totals.sum)
+            self._metrics.decided(placement.cause, perf_counter() - cause.heard_at if cause else None)
+            return
+        if cause is not None:
+            self._causes.setdefault(key, cause)  # it is decided again
+        self.wake()
+
+    def _move(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def _watch_time(self) -> None:
+        while True:
+            due, now = self._state.next_due(), self._clock.now()
+            if due is not None and due <= now and self._state.tick(now):
+                self.wake()
+            await asyncio.sleep(TICK)

@@ -1,0 +1,248 @@
+"""The streams → the state: what is desired, placed, reported and free, kept true as long as it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from services.scheduler.core.engine import SchedulerState
+from services.scheduler.core.matching import Policies
+from services.scheduler.core.values import Gap, Gone, Policy
+from services.scheduler.deciding import Deciding
+from services.scheduler.intake.known import Known
+from services.scheduler.metrics import SchedulerMetrics
+from services.scheduler.normalise import gone, wanted_of
+from services.scheduler.publishing import Epoch, Sequences
+from services.scheduler.tidying import Tidying
+from shared import telemetry
+from shared.backoff import Backoff, Retries
+from shared.bus import Bus, Change, Message, View
+from shared.contracts import subjects
+from shared.contracts.base import Contract
+from shared.contracts.capacity import Capacity, Heartbeat, Snapshot, decode_capacity
+from shared.contracts.desired import Desired
+from shared.contracts.outcome import Outcome
+from shared.contracts.placement import Placement
+from shared.contracts.rebalance import Rebalance
+from shared.contracts.refs import ObjectRef
+from shared.contracts.status import Status
+from shared.errors import BrimError, Invalid
+
+log = logging.getLogger("brim.scheduler")
+
+ASK_AGAIN = Backoff(base=1.0, maximum=15.0)  # for a snapshot that does not come
+ContractT = TypeVar("ContractT", bound=Contract)
+STREAMS = ("DESIRED", "PLACEMENT", "STATUS", "OUTCOME")
+
+
+class Following:
+    """Feeds the state from the streams. `caught_up` once all that they held at the start was taken in.
+
+    policies: those in force.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        state: SchedulerState,
+        known: Known,
+        sequences: Sequences,
+        epoch: Epoch,
+        deciding: Deciding,
+        tidying: Tidying,
+        metrics: SchedulerMetrics,
+    ) -> None:
+        self._bus = bus
+        self._state = state
+        self._known = known
+        self._sequences = sequences
+        self._epoch = epoch
+        self._deciding = deciding
+        self._tidying = tidying
+        self._metrics = metrics
+        self.policies = Policies()
+        self._asking: set[str] = set()  # members whose snapshot is asked for
+        self._caught_up = asyncio.Event()
+
+    @property
+    def is_caught_up(self) -> bool:
+        return self._caught_up.is_set()
+
+    async def caught_up(self) -> None:
+        await self._caught_up.wait()
+
+    async def run(self) -> None:
+        """The order matters at the start only: objects before their placements, placements before reports."""
+        handlers: dict[str, Callable[[Change], Awaitable[None]]] = {
+            "DESIRED": self._on_desired,
+            "PLACEMENT": self._on_placement,
+            "STATUS": self._on_status,
+            "OUTCOME": self._on_outcome,
+        }
+        views = {stream: self._bus.view(stream) for stream in STREAMS}
+        async with anyio.create_task_group() as group:
+            for view in views.values():
+                group.start_soon(view.run)
+            for stream, view in views.items():
+                await view.ready()
+                for subject, message in list(view.items().items()):
+                    await handlers[stream](Change(subject, message))
+            capacity = self._bus.follow("CAPACITY", ["brim.capacity.*"], self._capacity_handler(group))
+            group.start_soon(capacity.run)
+            for stream, view in views.items():
+                group.start_soon(self._go_on, view, handlers[stream])
+            await capacity.ready()
+            self._caught_up.set()
+            self._deciding.wake()
+
+    async def _go_on(self, view: View, handler: Callable[[Change], Awaitable[None]]) -> None:
+        async for change in view.changes():
+            await handler(change)
+
+    # -- desired ---------------------------------------------------------------------------------------------
+
+    async def _on_desired(self, change: Change) -> None:
+        key = subjects.object_key(change.subject)
+        if change.message is None:
+            await self._on_desired_gone(change.subject)
+        elif change.message.sequence > self._known.sequence(key):
+            desired = _decoded(Desired, change.message)
+            if desired is not None and self._known.put(desired, change.message.sequence):
+                self.take(desired, change.message.headers)
+
+    async def _on_desired_gone(self, subject: str) -> None:
+        """What is known may be newer than a view that lags behind: ask the stream itself."""
+        entry = self._known.get(subjects.object_key(subject))
+        last = await self._bus.last("DESIRED", subject) if entry else None
+        if entry is None or (last is not None and not last.removed):
+            return
+        self._known.remove(entry.desired.ref.key, last.sequence if last else 0)
+        absent = gone(entry.desired.ref)
+        if absent.kind == "policy":
+            self.policies.remove(str(absent.key))
+        self._deciding.heard(self._state.on_desired(absent), {})
+        self._deciding.gone(entry.desired.ref.key)
+
+    def take(self, desired: Desired, headers: Mapping[str, str]) -> None:
+        """A new state of an object, whoever brings it: the stream, or the intake right after storing it."""
+        try:
+            value = wanted_of(desired)
+        except (Invalid, ValueError, KeyError) as error:
+            log.error("%s in DESIRED cannot be understood and is left alone: %s", desired.ref, error)
+            return
+        if isinstance(value, Policy):
+            self.policies.put(value)
+        elif isinstance(value, Gone) and value.kind == "policy":
+            self.policies.remove(str(value.key))
+        self._metrics.workloads.set(len(self._known))
+        self._deciding.heard(self._state.on_desired(value), telemetry.extract(headers))
+        self._tidying.noticed(desired)
+
+    # -- what became of it -----------------------------------------------------------------------------------
+
+    async def _on_placement(self, change: Change) -> None:
+        """Written by a former leader; our own are known already. Raises LeaseLost where a newer one wrote."""
+        key = subjects.object_key(change.subject)
+        message = change.message
+        if message is None:
+            self._sequences.seen_removed(key)
+            return
+        if message.sequence <= self._sequences.get(key):
+            return
+        placement = _decoded(Placement, message)
+        if placement is not None:
+            if not self.is_caught_up:
+                self._epoch.seen(placement.order.epoch)
+            self._epoch.check(placement)
+            self._sequences.put(key, message.sequence)
+            self._deciding.heard(self._state.on_placement(placement), telemetry.extract(message.headers))
+
+    async def _on_status(self, change: Change) -> None:
+        if change.message is None:
+            kind, group, namespace, name = subjects.object_key(change.subject, skip=3)
+            ref = ObjectRef(group=group, version="", kind=kind, namespace=namespace, name=name)
+            due = self._state.on_status_gone(subjects.member_of(change.subject), ref)
+            self._deciding.heard(due, {})
+            return
+        status = _decoded(Status, change.message)
+        if status is not None and (due := self._state.on_status(status)):
+            self._deciding.heard(due, telemetry.extract(change.message.headers))
+
+    async def _on_outcome(self, change: Change) -> None:
+        if change.message is None:
+            return
+        outcome = _decoded(Outcome, change.message)
+        if outcome is None:
+            return
+        if due := self._state.on_outcome(outcome):
+            self._deciding.heard(due, telemetry.extract(change.message.headers))
+        if outcome.result in ("deleted", "released"):
+            self._tidying.wake()
+
+    # -- room ------------------------------------------------------------------------------------------------
+
+    def _capacity_handler(self, group: TaskGroup) -> Callable[[Message], Awaitable[None]]:
+        async def handle(message: Message) -> None:
+            if message.removed:
+                return
+            member = subjects.member_of(message.subject)
+            try:
+                news = decode_capacity(message.data)
+            except Invalid as error:
+                log.error("a capacity message of %s cannot be understood: %s", member, error)
+                self._ask_for_snapshot(group, member)
+                return
+            self._on_capacity(group, news)
+
+        return handle
+
+    def _on_capacity(self, group: TaskGroup, news: Capacity) -> None:
+        due = self._state.on_capacity(news)
+        if isinstance(due, Gap):
+            self._ask_for_snapshot(group, due.member)
+            return
+        if not isinstance(news, Heartbeat) and (not isinstance(news, Snapshot) or news.chunk == news.chunks - 1):
+            self._asking.discard(news.member)
+        self._deciding.heard(due, {})  # also where nothing is due: whoever waits for room may have been woken
+
+    def _ask_for_snapshot(self, group: TaskGroup, member: str) -> None:
+        if member not in self._asking:
+            self._asking.add(member)
+            group.start_soon(self._keep_asking, member)
+
+    async def _keep_asking(self, member: str) -> None:
+        """Until a snapshot came, or the member left the fleet."""
+        retries = Retries(ASK_AGAIN)
+        await self._caught_up.wait()  # what lies in the stream already may close the gap
+        while member in self._asking and member in self._known.members():
+            self._metrics.snapshot_asked(member)
+            try:
+                await self._bus.request(subjects.snapshot(member), b"")
+            except BrimError as error:
+                log.info("no snapshot of %s yet: %s", member, error)
+            await asyncio.sleep(retries.next_delay())
+        self._asking.discard(member)
+
+    # -- wishes ----------------------------------------------------------------------------------------------
+
+    async def rebalance(self, message: Message) -> None:
+        """A consumer's handler: the request is done once its decision is stored, or shown to be void."""
+        request = Rebalance.decode(message.data)
+        due = self._state.on_rebalance(request)
+        if due:
+            self._deciding.heard(due, telemetry.extract(message.headers))
+            await self._deciding.settled(request.ref.key)
+
+
+def _decoded(contract: type[ContractT], message: Message) -> ContractT | None:
+    """One broken record must not keep the scheduler from all others."""
+    try:
+        return contract.decode(message.data)
+    except Invalid as error:
+        log.error("%s holds what is no %s and is left alone: %s", message.subject, contract.TYPE, error)
+        return None

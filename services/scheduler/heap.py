@@ -1,0 +1,40 @@
+"""Garbage collection suited to a heap that is nearly all state.
+
+Python walks the whole heap in a full collection whenever it has grown by a quarter. The scheduler's is millions of
+objects that live on (placements, node names), so those walks are its longest pauses and free almost nothing. Here
+young garbage is collected as ever, and the whole heap only now and then, in a moment when nothing is due.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import anyio
+
+YOUNG: Final = (10_000, 10, 1_000_000)  # allocations, young collections, middle-aged ones: the last is never
+EVERY: Final = 600.0  # real seconds between two full collections
+
+
+@contextmanager
+def mostly_state() -> Iterator[None]:
+    """For the process, while this is held."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*YOUNG)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+async def collect_when_idle(idle: Callable[[], Awaitable[None]]) -> None:
+    """Until cancelled. idle: returns when nothing is due, or after a while anyway."""
+    while True:
+        await anyio.sleep(EVERY)
+        await idle()
+        gc.collect()

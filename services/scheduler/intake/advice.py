@@ -1,0 +1,70 @@
+"""Warnings about manifests that are sound, but may not do what their writer hopes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from services.scheduler.core.matching import Policies, specificity
+from services.scheduler.core.values import Policy, Workload
+from services.scheduler.intake.checking import Checked
+from services.scheduler.intake.known import Key, Known
+from services.scheduler.normalise import is_member, policy_of, wanted_of
+from shared.contracts.policy import ClusterAffinity
+from shared.contracts.policy import Policy as WrittenPolicy
+
+SHOWN = 10  # names in one sentence
+
+
+class Advisor:
+    """policies: those in force."""
+
+    def __init__(self, known: Known, policies: Policies) -> None:
+        self._known = known
+        self._policies = policies
+
+    def advise(self, sound: Sequence[Checked]) -> Mapping[Key, tuple[str, ...]]:
+        """Warnings per object, after all of them were stored."""
+        found: dict[Key, tuple[str, ...]] = {}
+        for checked in sound:
+            if checked.policy is not None:
+                found[checked.ref.key] = tuple(self._about_policy(checked.policy, checked))
+            elif not is_member(checked.ref):
+                found[checked.ref.key] = tuple(self._about_object(checked))
+        return found
+
+    def _about_policy(self, written: WrittenPolicy, checked: Checked) -> Iterator[str]:
+        unknown = sorted(_named_members(written) - self._known.members())
+        if unknown:
+            names = ", ".join(unknown[:SHOWN]) + (" and more" if len(unknown) > SHOWN else "")
+            members = ", ".join(sorted(self._known.members())[:SHOWN]) or "none yet"
+            yield f"no member of the fleet is called {names}; there are {members}"
+        if not self._selects_anything(policy_of(written, checked.ref)):
+            yield "it matches no object yet; it takes effect once one that it selects is applied"
+
+    def _selects_anything(self, read: Policy) -> bool:
+        for selector in read.selectors:
+            for entry in self._known.of_kind(selector.kind, selector.group).values():
+                if entry.desired.deleted is not None:
+                    continue
+                value = wanted_of(entry.desired)
+                if isinstance(value, Workload) and specificity(read, value):
+                    return True
+        return False
+
+    def _about_object(self, checked: Checked) -> Iterator[str]:
+        desired = self._known.live(checked.ref.key)
+        value = wanted_of(desired) if desired else None
+        if isinstance(value, Workload) and self._policies.match(value) is None:
+            yield "no policy selects it: it goes nowhere until one does"
+
+
+def _named_members(written: WrittenPolicy) -> set[str]:
+    """Every member that a policy names one by one."""
+    placement = written.spec.placement
+    affinities: list[ClusterAffinity] = list(placement.tiers)
+    scheduling = placement.replica_scheduling
+    if scheduling is not None and scheduling.weight_preference is not None:
+        affinities += [entry.target_cluster for entry in scheduling.weight_preference.static_weight_list]
+    suspended = written.spec.suspension.dispatching_on_clusters
+    named = {name for affinity in affinities for name in (*affinity.cluster_names, *affinity.exclude)}
+    return named | set(suspended.cluster_names if suspended else ())

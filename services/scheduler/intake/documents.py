@@ -1,0 +1,197 @@
+"""Text → documents: YAML of many documents, a JSON object, a List, or an array, as people send manifests.
+
+YAML is read as Kubernetes reads it: keys become strings, dates stay text, there are no base-60 numbers, and a key
+that is given twice is a fault.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import yaml
+from pydantic import JsonValue
+
+from shared.contracts.base import JsonObject
+from shared.errors import Fault
+
+MAX_DEPTH = 100
+MAX_NODES = 1_000_000  # values in one submission, aliases unfolded
+
+_BASE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is there in every wheel, but need not be
+_INT = re.compile(r"^(?:[-+]?0b[0-1_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+)$")
+_FLOAT = re.compile(
+    r"^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
+    r"|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One object as it was sent. place: "document 2" or "document 2, item 5", counted from 1."""
+
+    place: str
+    manifest: JsonObject
+
+
+@dataclass(slots=True)
+class _Budget:
+    nodes: int = MAX_NODES
+
+
+class _NotJson(ValueError):
+    """A value that JSON, and so Kubernetes, cannot hold."""
+
+
+def read(data: bytes) -> tuple[list[Document], list[Fault]]:
+    """All documents of a text, or what is wrong with it. Empty documents (between two ---) do not count."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return [], [Fault("the message", "", f"it is not UTF-8 text (byte {error.start})", "Malformed")]
+    values, fault = _parse(text)
+    if fault is not None:
+        return [], [fault]
+    documents: list[Document] = []
+    faults: list[Fault] = []
+    budget = _Budget()
+    for number, value in enumerate((v for v in values if v is not None), start=1):
+        for place, item in _items(f"document {number}", value):
+            _take(place, item, budget, documents, faults)
+    if not documents and not faults:
+        faults.append(Fault("the message", "", "it holds no document; send at least one manifest", "Malformed"))
+    return documents, faults
+
+
+def _take(place: str, item: object, budget: _Budget, documents: list[Document], faults: list[Fault]) -> None:
+    if not isinstance(item, dict):
+        faults.append(Fault(place, "", f"it is {_what(item)}, not an object with apiVersion and kind", "Malformed"))
+        return
+    try:
+        documents.append(Document(place, {_key(k): _json(v, 1, budget) for k, v in item.items() if v is not None}))
+    except _NotJson as error:
+        faults.append(Fault(place, "", str(error), "Malformed"))
+
+
+def _items(place: str, value: object) -> Iterator[tuple[str, object]]:
+    """The members of an array or a List, one by one; anything else by itself."""
+    if isinstance(value, dict) and str(value.get("kind", "")).endswith("List") and isinstance(value.get("items"), list):
+        value = value["items"]
+    if not isinstance(value, list):
+        yield place, value
+        return
+    for number, item in enumerate(value, start=1):
+        yield f"{place}, item {number}", item
+
+
+# -- parsing -------------------------------------------------------------------------------------------------
+
+
+def _parse(text: str) -> tuple[list[object], Fault | None]:
+    wrong: Fault | None = None
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            return [json.loads(text, parse_constant=_refuse_constant)], None
+        except json.JSONDecodeError as error:
+            wrong = Fault("the message", f"line {error.lineno}", f"malformed JSON: {error.msg}", "Malformed")
+        except RecursionError:
+            return [], Fault("the message", "", "it is nested too deeply", "Malformed")
+        except _NotJson as error:
+            return [], Fault("the message", "", str(error), "Malformed")
+    try:
+        # What looks like JSON may be YAML in flow form: only if both fail it is malformed.
+        return list(yaml.load_all(text, Loader=_Loader)), None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f"line {mark.line + 1}" if mark else ""
+        return [], wrong or Fault("the message", line, f"malformed YAML: {error.problem or error.context}", "Malformed")
+    except yaml.YAMLError as error:  # of the reader: characters that YAML does not allow
+        return [], wrong or Fault("the message", "", f"malformed YAML: {' '.join(str(error).split())}", "Malformed")
+    except RecursionError:
+        return [], Fault("the message", "", "it is nested too deeply", "Malformed")
+    except (ValueError, OverflowError) as error:  # of a scalar that only looks like a number
+        return [], wrong or Fault("the message", "", f"malformed YAML: {error}", "Malformed")
+
+
+def _refuse_constant(name: str) -> object:
+    raise _NotJson(f"{name} is no JSON value")
+
+
+class _Loader(_BASE):  # type: ignore[misc, valid-type]
+    """The safe loader with Kubernetes' idea of scalars."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    ]
+    for first, resolvers in _BASE.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> Iterator[dict[object, object]]:
+    """As the safe loader's, but a key given twice is a fault and not an overwriting."""
+    result: dict[object, object] = {}
+    yield result
+    given = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+    if len(set(given)) != len(given):
+        twice = next(key for key, _ in node.value if given.count(key.value) > 1)
+        raise yaml.constructor.ConstructorError(None, None, f"key {twice.value!r} is given twice", twice.start_mark)
+    result.update(loader.construct_mapping(node, deep=True))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+# -- JSON values ---------------------------------------------------------------------------------------------
+
+
+def _json(value: object, depth: int, budget: _Budget) -> JsonValue:
+    """The value as JSON. Null fields go: to Kubernetes they are absent ones. Raises _NotJson."""
+    budget.nodes -= 1
+    if budget.nodes < 0 or depth > MAX_DEPTH:
+        raise _NotJson(f"it is nested deeper than {MAX_DEPTH} levels, or its aliases unfold without end")
+    if isinstance(value, dict):
+        return {_key(key): _json(below, depth + 1, budget) for key, below in value.items() if below is not None}
+    if isinstance(value, list):
+        return [_json(item, depth + 1, budget) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _NotJson(f"{value} is no JSON value")
+    if isinstance(value, str):
+        return _text(value)
+    if value is None or isinstance(value, int | float):
+        return value
+    raise _NotJson(f"a value of type {type(value).__name__} is no JSON value")
+
+
+def _text(value: str) -> str:
+    """JSON's escapes can spell half of a surrogate pair, which is no character and has no bytes."""
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _NotJson("a text holds half of a surrogate pair, which is no character") from None
+    return value
+
+
+def _key(key: object) -> str:
+    if isinstance(key, str):
+        return _text(key)
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, int | float):
+        return str(key)
+    raise _NotJson(f"{key!r} cannot be a field's name")
+
+
+def _what(value: object) -> str:
+    if isinstance(value, str):
+        return "a text"
+    return "a list" if isinstance(value, list) else f"the value {value!r}"[:80]

@@ -1,0 +1,44 @@
+"""What the scheduler tells Prometheus, all under brim_scheduler_."""
+
+from __future__ import annotations
+
+from shared.metrics import Metrics
+
+_LATENCIES = (0.0005, 0.001, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012, 0.015, 0.03, 0.06, 0.12, 0.5, 2.0, 10.0, 60.0)
+
+
+class SchedulerMetrics:
+    """Times are real seconds."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._submissions = metrics.counter(
+            "submissions", "Submissions and requests, by verb and result", ("verb", "result")
+        )
+        self._intake = metrics.histogram("intake_seconds", "From taking a submission to its end", ("verb",))
+        self._decisions = metrics.counter("decisions", "Placements stored, by cause", ("cause",))
+        self._latency = metrics.histogram(
+            "decision_seconds", "From hearing of a change to its placement's acknowledgement", buckets=_LATENCIES
+        )
+        self._lost = metrics.counter("publishes_lost", "Placements that could not be stored, by error", ("code",))
+        self._snapshots = metrics.counter("snapshots_asked", "Snapshots asked for after a gap", ("member",))
+        self.pending = metrics.gauge("pending_replicas", "Replicas that fit nowhere now")
+        self.unbound = metrics.gauge("unbound_replicas", "Replicas placed whose pods were not seen ready yet")
+        self.workloads = metrics.gauge("workloads", "Objects that are desired")
+        self.in_flight = metrics.gauge("placements_in_flight", "Placements sent and not acknowledged yet")
+        self.leading = metrics.gauge("leading", "1 while this process decides, 0 while it stands by")
+
+    def submitted(self, verb: str, result: str, seconds: float) -> None:
+        self._submissions.add(verb=verb, result=result)
+        self._intake.observe(seconds, verb=verb)
+
+    def decided(self, cause: str, seconds: float | None) -> None:
+        """seconds: since the change that caused it was heard of; None where no one change did."""
+        self._decisions.add(cause=cause)
+        if seconds is not None:
+            self._latency.observe(seconds)
+
+    def lost(self, code: str) -> None:
+        self._lost.add(code=code)
+
+    def snapshot_asked(self, member: str) -> None:
+        self._snapshots.add(member=member)

@@ -1,0 +1,209 @@
+"""DESIRED → the core's values: workloads, policies and members as decisions see them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from services.scheduler.core.engine import Wanted
+from services.scheduler.core.values import (
+    Affinity,
+    Component,
+    Division,
+    Expression,
+    Gone,
+    LabelSelector,
+    MemberFacts,
+    Policy,
+    Selector,
+    Spread,
+    StaticWeight,
+    Taint,
+    Tier,
+    Toleration,
+    Workload,
+)
+from services.scheduler.pods import shape_of
+from shared import workloads
+from shared.contracts import cluster, policy
+from shared.contracts.base import JsonObject
+from shared.contracts.cluster import ClusterManifest
+from shared.contracts.desired import Desired
+from shared.contracts.policy import ClusterAffinity, NamedAffinity, PlacementSpec
+from shared.contracts.policy import LabelSelector as WrittenSelector
+from shared.contracts.policy import Policy as WrittenPolicy
+from shared.contracts.refs import ObjectRef
+
+
+def wanted_of(desired: Desired) -> Wanted:
+    """What an object of DESIRED is to the scheduler. A deleted policy or member is gone at once."""
+    ref = desired.ref
+    if desired.deleted is not None and leaves_at_once(ref):
+        return gone(ref)
+    if policy.is_policy(ref.kind, ref.group):
+        return policy_of(WrittenPolicy.read(desired.manifest), ref)
+    if is_member(ref):
+        return member_of(ClusterManifest.read(desired.manifest))
+    return workload_of(desired)
+
+
+def gone(ref: ObjectRef) -> Gone:
+    """The object is no more: its subject holds nothing."""
+    if policy.is_policy(ref.kind, ref.group):
+        return Gone("policy", str(ref))
+    if is_member(ref):
+        return Gone("member", ref.name)
+    return Gone("workload", ref.key)
+
+
+def is_member(ref: ObjectRef) -> bool:
+    return (ref.kind, ref.group) == (cluster.KIND, cluster.GROUP)
+
+
+def leaves_at_once(ref: ObjectRef) -> bool:
+    """Whether the object itself is in no member, so that its deletion has nothing to wait for."""
+    return is_member(ref) or policy.is_policy(ref.kind, ref.group)
+
+
+# -- workloads -----------------------------------------------------------------------------------------------
+
+
+def workload_of(desired: Desired) -> Workload:
+    """Any object that policies may select; with components where its kind carries replicas."""
+    ref, manifest = desired.ref, desired.manifest
+    kind = workloads.kind_of(ref.kind, ref.group)
+    labels = _below(_below(manifest, "metadata"), "labels")
+    spec = _below(manifest, "spec")
+    components: tuple[Component, ...] = ()
+    replicas = 0
+    if kind is not None:
+        replicas = workloads.replicas_of(kind, manifest)
+        pods = workloads.pods_of(kind, manifest)
+        components = tuple(
+            Component(part.name, shape_of(part.template), replicas if kind.divisible else part.replicas)
+            for part in pods
+        )
+    is_job = (ref.kind, ref.group) == ("Job", "batch")
+    return Workload(
+        ref=ref,
+        uid=desired.uid,
+        generation=desired.generation,
+        revision=desired.revision,
+        replicas=replicas,
+        components=components,
+        divisible=kind is not None and kind.divisible,
+        is_job=is_job,
+        completions=workloads.completions_of(kind, manifest) if kind else None,
+        indexed=is_job and spec.get("completionMode") == "Indexed",
+        ordered=(ref.kind, ref.group) == ("StatefulSet", "apps") and spec.get("podManagementPolicy") != "Parallel",
+        labels={key: str(value) for key, value in labels.items()},
+        created_at=desired.created_at,
+        deleted=desired.deleted,
+    )
+
+
+def _below(node: JsonObject, name: str) -> JsonObject:
+    found = node.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+# -- policies ------------------------------------------------------------------------------------------------
+
+
+def policy_of(written: WrittenPolicy, ref: ObjectRef) -> Policy:
+    spec, placement = written.spec, written.spec.placement
+    division, weights = _division(placement)
+    suspended_on = spec.suspension.dispatching_on_clusters
+    return Policy(
+        key=str(ref),
+        name=ref.name,
+        namespace=ref.namespace if written.namespaced else None,
+        selectors=tuple(
+            Selector(
+                kind=selector.kind,
+                group=selector.api_version.rpartition("/")[0],
+                namespace=selector.namespace,
+                name=selector.name,
+                labels=_selector(selector.label_selector),
+            )
+            for selector in spec.resource_selectors
+        ),
+        tiers=tuple(_tier(affinity) for affinity in placement.tiers),
+        priority=spec.priority,
+        tolerations=tuple(
+            Toleration(entry.key, entry.operator or "Equal", entry.value, entry.effect)
+            for entry in placement.cluster_tolerations
+        ),
+        division=division,
+        weights=weights,
+        spread=tuple(_spread(placement)),
+        ecs_provision=spec.auto_scaling.ecs_provision,
+        overwrite=spec.conflict_resolution == "Overwrite",
+        suspend_scheduling=spec.suspension.scheduling,
+        suspend_dispatching=spec.suspension.dispatching,
+        suspend_on=suspended_on.cluster_names if suspended_on else (),
+        preserve=spec.preserve_resources_on_deletion,
+        failback=written.failback_per_hour,
+    )
+
+
+def _division(placement: PlacementSpec) -> tuple[Division, tuple[StaticWeight, ...]]:
+    """Dynamic weights override static ones; Divided without any preference is equal weights (Karmada's rules)."""
+    if placement.scheduling == "Duplicated":
+        return "duplicated", ()
+    if placement.division == "Aggregated":
+        return "aggregated", ()
+    preference = placement.replica_scheduling.weight_preference if placement.replica_scheduling else None
+    if preference is not None and preference.dynamic_weight:
+        return "dynamic", ()
+    entries = preference.static_weight_list if preference is not None else ()
+    return "static", tuple(StaticWeight(_affinity(entry.target_cluster), entry.weight) for entry in entries)
+
+
+def _tier(affinity: ClusterAffinity) -> Tier:
+    name = affinity.affinity_name if isinstance(affinity, NamedAffinity) else ""
+    return Tier(name, _affinity(affinity))
+
+
+def _affinity(written: ClusterAffinity) -> Affinity:
+    fields = written.field_selector.match_expressions if written.field_selector else ()
+    return Affinity(
+        names=written.cluster_names or None,
+        exclude=written.exclude,
+        labels=_selector(written.label_selector),
+        fields=tuple(Expression(entry.key, entry.operator, entry.values) for entry in fields),
+    )
+
+
+def _selector(written: WrittenSelector | None) -> LabelSelector | None:
+    if written is None:
+        return None
+    exact = (Expression(key, "In", (value,)) for key, value in written.match_labels.items())
+    others = (Expression(entry.key, entry.operator, entry.values) for entry in written.match_expressions)
+    return LabelSelector((*exact, *others))
+
+
+def _spread(placement: PlacementSpec) -> list[Spread]:
+    found: list[Spread] = []
+    for constraint in placement.spread_constraints:
+        by: Literal["cluster", "region", "zone", "provider", "label"] = "label"
+        if not constraint.spread_by_label:
+            by = constraint.spread_by_field or "cluster"
+        found.append(Spread(by, constraint.spread_by_label, constraint.min_groups, constraint.max_groups))
+    return found
+
+
+# -- members -------------------------------------------------------------------------------------------------
+
+
+def member_of(manifest: ClusterManifest) -> MemberFacts:
+    spec = manifest.spec
+    return MemberFacts(
+        id=manifest.id,
+        alias=spec.alias,
+        labels=manifest.metadata.labels,
+        provider=spec.provider,
+        region=spec.region,
+        zone=spec.zone,
+        taints=tuple(Taint(taint.key, taint.value, taint.effect) for taint in spec.taints),
+        wish=spec.wish,
+    )

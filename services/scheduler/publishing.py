@@ -1,0 +1,179 @@
+"""Placements → PLACEMENT, each fenced by the sequence of the one before it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from services.scheduler.core.engine import SchedulerState
+from services.scheduler.core.values import WorkloadKey
+from services.scheduler.metrics import SchedulerMetrics
+from shared import telemetry
+from shared.backoff import Backoff, Retries
+from shared.bus import Bus, Message
+from shared.contracts import subjects
+from shared.contracts.placement import Placement, Reason, Seen
+from shared.contracts.refs import ObjectRef
+from shared.errors import BusUnavailable, LeaseLost, WriteConflict
+
+log = logging.getLogger("brim.scheduler")
+
+RETRY = Backoff(base=0.05, maximum=2.0)
+HEADROOM = 4096  # bytes of the payload limit for headers
+SPAN = "decide brim.placement.<kind>.<namespace>.<name>"
+
+
+class Epoch:
+    """Under which this process writes: the lease's, or more where the streams have seen more.
+
+    They have where the stream of the leases was lost and counts anew; without this nobody would follow any more.
+    Read `value` only after all was taken in.
+    """
+
+    def __init__(self, lease: int) -> None:
+        self.value = lease
+
+    def seen(self, epoch: int) -> None:
+        """An order of a former leader."""
+        self.value = max(self.value, epoch + 1)
+
+    def check(self, placement: Placement) -> None:
+        """Raises LeaseLost when somebody who leads after us wrote it."""
+        if placement.order.epoch > self.value:
+            raise LeaseLost(f"{placement.ref} was placed under epoch {placement.order.epoch}: another scheduler leads")
+
+
+class Sequences:
+    """The last sequence of each object's subject in PLACEMENT: what the next write is fenced by."""
+
+    def __init__(self) -> None:
+        self._last: dict[WorkloadKey, int] = {}
+        self._removed: set[WorkloadKey] = set()
+
+    def get(self, key: WorkloadKey) -> int:
+        return self._last.get(key, 0)
+
+    def put(self, key: WorkloadKey, sequence: int) -> None:
+        self._last[key] = sequence
+        self._removed.discard(key)
+
+    def removed(self, key: WorkloadKey, sequence: int) -> None:
+        """A tombstone was written. It counts until it is seen: what the stream brings before that is old."""
+        self.put(key, sequence)
+        self._removed.add(key)
+
+    def seen_removed(self, key: WorkloadKey) -> None:
+        if key in self._removed:
+            self._removed.discard(key)
+            del self._last[key]
+
+
+class Publisher:
+    """Publishes what was assumed, and tells the state how it ended. on_stored: after each acknowledgement."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        state: SchedulerState,
+        sequences: Sequences,
+        *,
+        epoch: Epoch,
+        metrics: SchedulerMetrics,
+        on_stored: Callable[[Placement], None],
+    ) -> None:
+        self._bus = bus
+        self._state = state
+        self._sequences = sequences
+        self._epoch = epoch
+        self._metrics = metrics
+        self._on_stored = on_stored
+
+    async def publish(self, placement: Placement, trace: Mapping[str, str]) -> bool:
+        """Whether it is in force; else it was forgotten, and is decided again. Raises LeaseLost."""
+        if not telemetry.recording():
+            return await self._publish(placement, trace)
+        attributes = {"brim.cause": placement.cause, "brim.wanted": placement.wanted, "brim.pending": placement.pending}
+        with telemetry.span(SPAN, parent=trace, links=[trace], attributes=attributes):
+            return await self._publish(placement, {})
+
+    async def _publish(self, placement: Placement, headers: Mapping[str, str]) -> bool:
+        """The fence is what was known when it was decided: meanwhile the stream may bring our own message back."""
+        key = placement.ref.key
+        subject = subjects.placement(placement.ref)
+        payload = self._encoded(placement)
+        fence = self._sequences.get(key)
+        retries = Retries(RETRY)
+        while True:
+            try:
+                sequence = await self._bus.publish(
+                    subject, payload, headers=headers, expected_last_sequence=fence, event=Placement.TYPE
+                )
+            except WriteConflict:
+                message = await self._last(subject, retries)
+                if message is not None and message.data == payload:  # an earlier attempt was stored
+                    sequence = message.sequence
+                elif message is not None and not message.removed:
+                    self._sequences.put(key, message.sequence)
+                    self._overtaken(placement, message)
+                    return False
+                else:  # it was removed meanwhile: nobody's decision is in the way
+                    fence = message.sequence if message else 0
+                    self._sequences.put(key, fence)
+                    await asyncio.sleep(retries.next_delay())
+                    continue
+            except BusUnavailable as error:
+                # It may be stored or not: the fence finds out. Until then the room stays reserved.
+                self._metrics.lost(error.code)
+                await asyncio.sleep(retries.next_delay())
+                continue
+            self._stored(placement, sequence)
+            return True
+
+    async def _last(self, subject: str, retries: Retries) -> Message | None:
+        """What the subject holds now, as soon as the bus can tell."""
+        while True:
+            try:
+                return await self._bus.last("PLACEMENT", subject)
+            except BusUnavailable as error:
+                self._metrics.lost(error.code)
+                await asyncio.sleep(retries.next_delay())
+
+    def _encoded(self, placement: Placement) -> bytes:
+        payload = placement.encode()
+        if len(payload) <= self._bus.max_payload - HEADROOM:
+            return payload
+        log.warning("the placement of %s is too large to carry its reasons", placement.ref)
+        return _shortened(placement).encode()
+
+    def _overtaken(self, placement: Placement, message: Message) -> None:
+        """Somebody else wrote: a former leader, whose decision counts, or a newer one, who leads now."""
+        other = Placement.decode(message.data)
+        self._epoch.check(other)
+        self._metrics.lost(WriteConflict.code)
+        log.info("the placement %s of %s was overtaken by %s", placement.order, placement.ref, other.order)
+        self._state.on_placement(other)
+        self._state.forget(placement)
+
+    def _stored(self, placement: Placement, sequence: int) -> None:
+        self._sequences.put(placement.ref.key, sequence)
+        self._state.confirm(placement)
+        self._on_stored(placement)
+
+    async def remove(self, ref: ObjectRef) -> None:
+        """Take the object's placement out of the stream; a tombstone tells whoever follows. Raises BusUnavailable."""
+        subject = subjects.placement(ref)
+        try:
+            sequence = await self._bus.remove(subject, expected_last_sequence=self._sequences.get(ref.key))
+        except WriteConflict:
+            message = await self._bus.last("PLACEMENT", subject)
+            if message is not None and not message.removed:
+                raise
+            sequence = message.sequence if message else 0
+        self._sequences.removed(ref.key, sequence)
+
+
+def _shortened(placement: Placement) -> Placement:
+    """Without what only explains it."""
+    why = Reason(code="ReasonsOmitted", message="the reasons were left out: the message would have been too large")
+    return placement.model_copy(update={"seen": Seen(), "reasons": (why,)})
