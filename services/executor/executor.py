@@ -1,0 +1,168 @@
+"""From the streams to the members: which member holds which share of what."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import anyio
+import anyio.abc
+
+from services.executor.manifests import Manifests
+from services.executor.member import Member, Tools, Work
+from services.executor.metrics import ExecutorMetrics
+from services.executor.outcomes import Outcomes
+from services.executor.queue import Key
+from shared import telemetry
+from shared.bus import Change, Message
+from shared.contracts import cluster, subjects
+from shared.contracts.desired import Desired
+from shared.contracts.placement import Placement
+from shared.errors import Invalid
+from shared.service import ServiceContext
+
+log = logging.getLogger("brim.executor")
+
+CLUSTERS = subjects.desired_kind(cluster.KIND, cluster.GROUP).removesuffix(">")
+
+
+@dataclass(slots=True)
+class _Running:
+    member: Member
+    scope: anyio.CancelScope
+
+
+class Executor:
+    """Runs while the lease is held. `ready` once the streams were read."""
+
+    def __init__(self, context: ServiceContext, metrics: ExecutorMetrics) -> None:
+        bus = context.bus
+        self._metrics = metrics
+        self._desired = bus.view("DESIRED")
+        self._placements = bus.view("PLACEMENT")
+        self._last_words = bus.view("OUTCOME")
+        self._outcomes = Outcomes(bus, self._last_words, metrics)
+        manifests = Manifests(bus, self._desired)
+        self._tools = Tools(manifests, self._outcomes, metrics, context.clock, context.settings)
+        self._running: dict[str, _Running] = {}
+        self._members_of: dict[Key, tuple[str, ...]] = {}
+        self._seen: dict[Key, int] = {}
+        self.ready = False
+
+    async def run(self) -> None:
+        """Until cancelled; writes in flight are finished then, and what came of them is said."""
+        try:
+            async with anyio.create_task_group() as group:
+                await self._start(group)
+        finally:
+            await self._outcomes.finish()
+
+    async def _start(self, group: anyio.abc.TaskGroup) -> None:
+        views = (self._desired, self._placements, self._last_words)
+        for view in views:
+            group.start_soon(view.run)
+        for view in views:
+            await view.ready()
+        self._load(group)
+        group.start_soon(self._outcomes.run)
+        group.start_soon(self._follow_desired, group)
+        group.start_soon(self._follow_placements, group)
+        self.ready = True
+
+    def _load(self, group: anyio.abc.TaskGroup) -> None:
+        """Take over: the members first, so that no placement finds them unknown."""
+        self._outcomes.load()
+        for subject, message in list(self._desired.items().items()):
+            if subject.startswith(CLUSTERS):
+                self._on_cluster(group, subject, message)
+        for subject, message in list(self._placements.items().items()):
+            self._on_placement(group, subject, message)
+        for outcome in self._outcomes.known().values():
+            if outcome.member not in self._members_of.get(outcome.ref.key, ()):
+                self._outcomes.forget(outcome.member, outcome.ref)
+
+    async def _follow_desired(self, group: anyio.abc.TaskGroup) -> None:
+        async for change in self._desired.changes():
+            if change.subject.startswith(CLUSTERS):
+                self._on_cluster(group, change.subject, change.message)
+            else:
+                self._nudge(change)
+
+    async def _follow_placements(self, group: anyio.abc.TaskGroup) -> None:
+        async for change in self._placements.changes():
+            self._on_placement(group, change.subject, change.message)
+
+    # -- members ---------------------------------------------------------------------------------------------
+
+    def _on_cluster(self, group: anyio.abc.TaskGroup, subject: str, message: Message | None) -> None:
+        name = subjects.object_key(subject)[3]
+        kubeconfig = None
+        if message is not None:
+            try:
+                desired = Desired.decode(message.data)
+                if desired.deleted is None:
+                    kubeconfig = cluster.ClusterManifest.read(desired.manifest).spec.kubeconfig
+            except Invalid as error:
+                self._metrics.bad_messages.add(stream="DESIRED")
+                log.error("member %s stays as it was: %s", name, error)
+                return
+        if kubeconfig is not None or name in self._running:
+            self._member(group, name).reach_by(kubeconfig)
+        self._retire(name)
+
+    def _member(self, group: anyio.abc.TaskGroup, name: str) -> Member:
+        running = self._running.get(name)
+        if running is None:
+            running = self._running[name] = _Running(Member(name, self._tools), anyio.CancelScope())
+            group.start_soon(self._run_member, running, name=f"member {name}")
+        return running.member
+
+    async def _run_member(self, running: _Running) -> None:
+        with running.scope:
+            await running.member.run()
+
+    def _retire(self, name: str) -> None:
+        running = self._running.get(name)
+        if running is not None and running.member.idle:
+            running.scope.cancel()
+            del self._running[name]
+
+    # -- objects ---------------------------------------------------------------------------------------------
+
+    def _on_placement(self, group: anyio.abc.TaskGroup, subject: str, message: Message | None) -> None:
+        key = subjects.object_key(subject)
+        sequence = message.sequence if message is not None else 0
+        if self._seen.get(key) == sequence:
+            return
+        self._seen[key] = sequence
+        placement = self._read(message) if message is not None else None
+        if message is not None and placement is None:
+            return
+        shares = placement.shares if placement is not None else ()
+        before = self._members_of.pop(key, ())
+        if placement is not None and message is not None:
+            self._members_of[key] = tuple(share.member for share in shares)
+            context = telemetry.extract(message.headers)
+            for share in shares:
+                work = Work(placement, share, context, message.published_at)
+                self._member(group, share.member).assign(key, work)
+        else:
+            del self._seen[key]
+        for name in set(before) - {share.member for share in shares}:
+            if name in self._running:
+                self._running[name].member.release(key)
+                self._retire(name)
+
+    def _read(self, message: Message) -> Placement | None:
+        try:
+            return Placement.decode(message.data)
+        except Invalid as error:
+            self._metrics.bad_messages.add(stream="PLACEMENT")
+            log.error("%s at %d is left out: %s", message.subject, message.sequence, error)
+            return None
+
+    def _nudge(self, change: Change) -> None:
+        """A placement can be seen before the manifest that it is about."""
+        key = subjects.object_key(change.subject)
+        for name in self._members_of.get(key, ()):
+            self._running[name].member.nudge(key)

@@ -1,0 +1,36 @@
+"""The executor's metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.metrics import Counter, Gauge, Histogram, Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorMetrics:
+    """writes: requests that change a member, by verb and result ("ok" or the error's code). looks: objects read
+    back. outcomes: published. carried_out: seconds from the placement being stored to its outcome. waiting,
+    breaker_open: per member."""
+
+    writes: Counter
+    write_seconds: Histogram
+    looks: Counter
+    outcomes: Counter
+    carried_out: Histogram
+    waiting: Gauge
+    breaker_open: Gauge
+    bad_messages: Counter
+
+    @classmethod
+    def of(cls, metrics: Metrics) -> ExecutorMetrics:
+        return cls(
+            writes=metrics.counter("writes", "Writes to members", ("member", "verb", "result")),
+            write_seconds=metrics.histogram("write_seconds", "Duration of a write", ("member", "verb")),
+            looks=metrics.counter("looks", "Objects read back from members", ("member",)),
+            outcomes=metrics.counter("outcomes", "Outcomes published", ("member", "result")),
+            carried_out=metrics.histogram("carried_out_seconds", "Placement stored to outcome", ("member",)),
+            waiting=metrics.gauge("waiting", "Objects whose turn has come", ("member",)),
+            breaker_open=metrics.gauge("breaker_open", "1 while a member is only probed", ("member",)),
+            bad_messages=metrics.counter("bad_messages", "Messages that could not be read", ("stream",)),
+        )
