@@ -1,0 +1,35 @@
+"""Simulated Kubernetes members that kubectl and client libraries can drive.
+
+Each member is an HTTP API server on 127.0.0.1 with a cluster's controllers behind it: Deployments, StatefulSets,
+DaemonSets, Jobs, a scheduler, kubelets, a node autoscaler with pools and stock. Time is the fleet's clock.
+
+Annotations that steer it:
+
+- `simulator.brim.dev/ready: "false"` on a pod: it runs, but never becomes Ready (a bad version).
+- `simulator.brim.dev/run-seconds: "30"` on a pod: its containers exit after so many fleet seconds. Without it a
+  Job's pod runs for 5 s, any other for ever.
+- `simulator.brim.dev/exit-code: "1"` on a pod: the code they exit with (0).
+- `simulator.brim.dev/stock: "3"` on the ConfigMap kube-system/<pool>-inventory-status: how many more instances
+  the cloud sells for that pool; absent: some, number unknown.
+
+Not simulated: inter-pod affinity, topology spread, preemption, volumes, quotas, disruption budgets, access rules,
+field schemas (unknown fields are kept, not refused).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simulator.members import Running, SimulatedMember, run_members, write_kubeconfig
+
+__all__ = ["Running", "SimulatedMember", "run_members", "write_kubeconfig"]
+
+
+def __getattr__(name: str) -> object:
+    """Load the members only when they are asked for: whoever needs a part of them need not wait for all."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from simulator import members
+
+    return getattr(members, name)

@@ -1,0 +1,337 @@
+"""What `kubectl get` shows of each kind: the columns and cells of server-side printing.
+
+Names, order and wording are those of Kubernetes' printers; a column with priority 1 shows with `-o wide`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from shared.clock import parse_rfc3339
+from simulator import selectors
+from simulator.objects import Object, condition, deleting, labels, name, spec, status
+
+Cells = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Printer:
+    """columns: (name, wide only). cells: one value per column, for an object and now."""
+
+    columns: tuple[tuple[str, bool], ...]
+    cells: Callable[[Object, float], Cells]
+
+
+def age(stamp: str | None, now: float) -> str:
+    """`5s`, `3m10s`, `2d`: Kubernetes' human duration since a timestamp."""
+    if not stamp:
+        return "<unknown>"
+    return duration(now - parse_rfc3339(stamp))
+
+
+def duration(seconds: float) -> str:
+    """Kubernetes' HumanDuration: at most two units, fewer as it grows."""
+    total = int(seconds)
+    if total < -1:
+        return "<invalid>"
+    total = max(0, total)
+    minutes, hours, days = total // 60, total // 3600, total // 86400
+    if total < 120:
+        return f"{total}s"
+    if minutes < 10:
+        return f"{minutes}m{total % 60}s" if total % 60 else f"{minutes}m"
+    if hours < 3:
+        return f"{minutes}m"
+    if hours < 8:
+        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
+    if days < 2:
+        return f"{hours}h"
+    if days < 8:
+        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
+    years = days // 365
+    if years < 2:
+        return f"{days}d"
+    return f"{years}y{days % 365}d" if years < 8 and days % 365 else f"{years}y"
+
+
+def _born(obj: Object, now: float) -> str:
+    return age(obj["metadata"].get("creationTimestamp"), now)
+
+
+def _columns(*names: str) -> tuple[tuple[str, bool], ...]:
+    """A leading + marks a column that only -o wide shows."""
+    return tuple((text.removeprefix("+"), text.startswith("+")) for text in names)
+
+
+def _containers(obj: Object) -> tuple[str, str]:
+    template = spec(obj).get("template") or {}
+    containers = (template.get("spec") or {}).get("containers") or ()
+    return ",".join(c["name"] for c in containers), ",".join(c.get("image", "") for c in containers)
+
+
+def _selector(obj: Object) -> str:
+    return selectors.show(spec(obj).get("selector")) or "<none>"
+
+
+def pod_status(pod: Object) -> str:
+    """The STATUS column: phase, or what a container or the deletion says instead."""
+    if deleting(pod):
+        return "Terminating"
+    text = str(status(pod).get("reason") or status(pod).get("phase") or "Unknown")
+    for container in status(pod).get("containerStatuses") or ():
+        state = container.get("state") or {}
+        for kind in ("waiting", "terminated"):
+            if reason := (state.get(kind) or {}).get("reason"):
+                text = str(reason)
+    scheduled = condition(pod, "PodScheduled")
+    if scheduled and scheduled.get("reason") == "SchedulingGated":
+        text = "SchedulingGated"
+    return text
+
+
+def _pod(pod: Object, now: float) -> Cells:
+    statuses = status(pod).get("containerStatuses") or ()
+    ready = sum(bool(entry.get("ready")) for entry in statuses)
+    restarts = sum(entry.get("restartCount", 0) for entry in statuses)
+    gates = len(spec(pod).get("readinessGates") or ())
+    return [
+        name(pod),
+        f"{ready}/{len(spec(pod).get('containers') or ())}",
+        pod_status(pod),
+        str(restarts),
+        _born(pod, now),
+        status(pod).get("podIP") or "<none>",
+        spec(pod).get("nodeName") or "<none>",
+        status(pod).get("nominatedNodeName") or "<none>",
+        f"0/{gates}" if gates else "<none>",
+    ]
+
+
+def _node(node: Object, now: float) -> Cells:
+    found = condition(node, "Ready")
+    states = {"True": "Ready", "False": "NotReady"}
+    text = states.get(found["status"], "NotReady") if found else "Unknown"
+    if spec(node).get("unschedulable"):
+        text += ",SchedulingDisabled"
+    addresses = {entry["type"]: entry["address"] for entry in status(node).get("addresses") or ()}
+    info = status(node).get("nodeInfo") or {}
+    return [
+        name(node),
+        text,
+        ",".join(_roles(node)) or "<none>",
+        _born(node, now),
+        info.get("kubeletVersion", ""),
+        addresses.get("InternalIP", "<none>"),
+        addresses.get("ExternalIP", "<none>"),
+        info.get("osImage") or "<unknown>",
+        info.get("kernelVersion") or "<unknown>",
+        info.get("containerRuntimeVersion") or "<unknown>",
+    ]
+
+
+def _roles(node: Object) -> list[str]:
+    found = set()
+    for key, value in labels(node).items():
+        if key.startswith("node-role.kubernetes.io/"):
+            found.add(key.partition("/")[2])
+        elif key == "kubernetes.io/role" and value:
+            found.add(value)
+    return sorted(found)
+
+
+def _deployment(obj: Object, now: float) -> Cells:
+    state = status(obj)
+    return [
+        name(obj),
+        f"{state.get('readyReplicas', 0)}/{spec(obj).get('replicas', 1)}",
+        state.get("updatedReplicas", 0),
+        state.get("availableReplicas", 0),
+        _born(obj, now),
+        *_containers(obj),
+        _selector(obj),
+    ]
+
+
+def _replicaset(obj: Object, now: float) -> Cells:
+    state = status(obj)
+    return [
+        name(obj),
+        spec(obj).get("replicas", 1),
+        state.get("replicas", 0),
+        state.get("readyReplicas", 0),
+        _born(obj, now),
+        *_containers(obj),
+        _selector(obj),
+    ]
+
+
+def _statefulset(obj: Object, now: float) -> Cells:
+    ready = f"{status(obj).get('readyReplicas', 0)}/{spec(obj).get('replicas', 1)}"
+    return [name(obj), ready, _born(obj, now), *_containers(obj)]
+
+
+def _daemonset(obj: Object, now: float) -> Cells:
+    state = status(obj)
+    inner = ((spec(obj).get("template") or {}).get("spec") or {}).get("nodeSelector") or {}
+    return [
+        name(obj),
+        state.get("desiredNumberScheduled", 0),
+        state.get("currentNumberScheduled", 0),
+        state.get("numberReady", 0),
+        state.get("updatedNumberScheduled", 0),
+        state.get("numberAvailable", 0),
+        ",".join(f"{key}={value}" for key, value in inner.items()) or "<none>",
+        _born(obj, now),
+        *_containers(obj),
+        _selector(obj),
+    ]
+
+
+def _job(obj: Object, now: float) -> Cells:
+    state, wanted = status(obj), spec(obj).get("completions")
+    parallelism = spec(obj).get("parallelism", 1)
+    if wanted is not None:
+        completions = f"{state.get('succeeded', 0)}/{wanted}"
+    else:
+        completions = f"{state.get('succeeded', 0)}/1" + (f" of {parallelism}" if parallelism > 1 else "")
+    took = "<none>"
+    if started := state.get("startTime"):
+        ended = state.get("completionTime")
+        took = duration((parse_rfc3339(ended) if ended else now) - parse_rfc3339(started))
+    return [name(obj), _job_state(obj), completions, took, _born(obj, now), *_containers(obj), _selector(obj)]
+
+
+def _job_state(obj: Object) -> str:
+    held = {entry["type"] for entry in status(obj).get("conditions") or () if entry["status"] == "True"}
+    for kind, text in (("Complete", "Complete"), ("Failed", "Failed")):
+        if kind in held:
+            return text
+    if deleting(obj):
+        return "Terminating"
+    for kind in ("Suspended", "FailureTarget", "SuccessCriteriaMet"):
+        if kind in held:
+            return kind
+    return "Running"
+
+
+def _service(obj: Object, now: float) -> Cells:
+    ports = []
+    for port in spec(obj).get("ports") or ():
+        node_port = f":{port['nodePort']}" if port.get("nodePort") else ""
+        ports.append(f"{port['port']}{node_port}/{port.get('protocol', 'TCP')}")
+    chosen = spec(obj).get("selector") or {}
+    return [
+        name(obj),
+        spec(obj).get("type", "ClusterIP"),
+        spec(obj).get("clusterIP") or "<none>",
+        "<pending>" if spec(obj).get("type") == "LoadBalancer" else "<none>",
+        ",".join(ports) or "<none>",
+        _born(obj, now),
+        ",".join(f"{key}={value}" for key, value in chosen.items()) or "<none>",
+    ]
+
+
+def _event(obj: Object, now: float) -> Cells:
+    about = obj.get("involvedObject") or {}
+    count = obj.get("count", 1)
+    last = age(obj.get("lastTimestamp") or obj.get("eventTime"), now)
+    first = age(obj.get("firstTimestamp") or obj.get("eventTime"), now)
+    return [
+        f"{last} (x{count} over {first})" if count > 1 else last,
+        obj.get("type", ""),
+        obj.get("reason", ""),
+        f"{str(about.get('kind', '')).lower()}/{about.get('name', '')}",
+        about.get("fieldPath", ""),
+        (obj.get("source") or {}).get("component") or obj.get("reportingComponent") or "",
+        str(obj.get("message", "")).strip(),
+        first,
+        count,
+        name(obj),
+    ]
+
+
+PRINTERS: dict[str, Printer] = {
+    "pods": Printer(
+        _columns("Name", "Ready", "Status", "Restarts", "Age", "+IP", "+Node", "+Nominated Node", "+Readiness Gates"),
+        _pod,
+    ),
+    "nodes": Printer(
+        _columns(
+            "Name",
+            "Status",
+            "Roles",
+            "Age",
+            "Version",
+            "+Internal-IP",
+            "+External-IP",
+            "+OS-Image",
+            "+Kernel-Version",
+            "+Container-Runtime",
+        ),
+        _node,
+    ),
+    "deployments.apps": Printer(
+        _columns("Name", "Ready", "Up-to-date", "Available", "Age", "+Containers", "+Images", "+Selector"),
+        _deployment,
+    ),
+    "replicasets.apps": Printer(
+        _columns("Name", "Desired", "Current", "Ready", "Age", "+Containers", "+Images", "+Selector"),
+        _replicaset,
+    ),
+    "statefulsets.apps": Printer(_columns("Name", "Ready", "Age", "+Containers", "+Images"), _statefulset),
+    "daemonsets.apps": Printer(
+        _columns(
+            "Name",
+            "Desired",
+            "Current",
+            "Ready",
+            "Up-to-date",
+            "Available",
+            "Node Selector",
+            "Age",
+            "+Containers",
+            "+Images",
+            "+Selector",
+        ),
+        _daemonset,
+    ),
+    "jobs.batch": Printer(
+        _columns("Name", "Status", "Completions", "Duration", "Age", "+Containers", "+Images", "+Selector"),
+        _job,
+    ),
+    "services": Printer(_columns("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "+Selector"), _service),
+    "configmaps": Printer(
+        _columns("Name", "Data", "Age"),
+        lambda obj, now: [
+            name(obj),
+            len(obj.get("data") or ()) + len(obj.get("binaryData") or ()),
+            _born(obj, now),
+        ],
+    ),
+    "secrets": Printer(
+        _columns("Name", "Type", "Data", "Age"),
+        lambda obj, now: [name(obj), obj.get("type", "Opaque"), len(obj.get("data") or ()), _born(obj, now)],
+    ),
+    "namespaces": Printer(
+        _columns("Name", "Status", "Age"),
+        lambda obj, now: [name(obj), status(obj).get("phase", ""), _born(obj, now)],
+    ),
+    "events": Printer(
+        _columns(
+            "Last Seen",
+            "Type",
+            "Reason",
+            "Object",
+            "+Subobject",
+            "+Source",
+            "Message",
+            "+First Seen",
+            "+Count",
+            "+Name",
+        ),
+        _event,
+    ),
+}
+GENERIC = Printer(_columns("Name", "Age"), lambda obj, now: [name(obj), _born(obj, now)])

@@ -1,0 +1,1 @@
+"""The controllers of a simulated member, each level-triggered over the store."""

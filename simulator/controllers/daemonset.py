@@ -1,0 +1,140 @@
+"""DaemonSet: one pod on every node that takes it."""
+
+from __future__ import annotations
+
+from simulator import objects
+from simulator.cluster import Cluster
+from simulator.controllers import pods, revisions, rollout
+from simulator.fit import refusal, shape_of
+from simulator.objects import Object, deep
+from simulator.store import Change
+
+NAME = "daemonset"
+_EXTRA_TOLERATIONS = (
+    ("node.kubernetes.io/not-ready", "NoExecute"),
+    ("node.kubernetes.io/unreachable", "NoExecute"),
+    ("node.kubernetes.io/disk-pressure", "NoSchedule"),
+    ("node.kubernetes.io/memory-pressure", "NoSchedule"),
+    ("node.kubernetes.io/pid-pressure", "NoSchedule"),
+    ("node.kubernetes.io/unschedulable", "NoSchedule"),
+    ("node.kubernetes.io/not-ready", "NoSchedule"),
+    ("node.kubernetes.io/unreachable", "NoSchedule"),
+)
+
+
+def install(cluster: Cluster) -> None:
+    def on_set(change: Change) -> None:
+        cluster.queue.add(NAME, (objects.namespace(change.object), objects.name(change.object)))
+
+    def on_node(change: Change) -> None:
+        for record in cluster.store.records("daemonsets.apps"):
+            cluster.queue.add(NAME, (objects.namespace(record.object), objects.name(record.object)))
+
+    cluster.store.subscribe(on_set, "daemonsets.apps")
+    cluster.store.subscribe(on_node, "nodes")
+    cluster.store.subscribe(lambda change: cluster.requeue_owner(change, "DaemonSet", NAME), "pods")
+    cluster.queue.register(NAME, lambda key: reconcile(cluster, key))
+
+
+def reconcile(cluster: Cluster, key: tuple[str, str]) -> None:
+    owner = cluster.store.get("daemonsets.apps", *key)
+    if owner is None:
+        return
+    revision, history = revisions.current(cluster, owner)
+    digest = objects.name(revision).removeprefix(f"{objects.name(owner)}-")
+    template = daemon_template(owner["spec"]["template"])
+    nodes = eligible_nodes(cluster, template)
+    if not objects.deleting(owner):
+        _sync(cluster, owner, template, nodes, digest)
+    _write_status(cluster, key, nodes, digest)
+    revisions.trim(cluster, owner, history, {objects.name(revision)})
+
+
+def daemon_template(template: Object) -> Object:
+    """The template with the tolerations that every daemon has."""
+    extra = [{"key": key, "operator": "Exists", "effect": effect} for key, effect in _EXTRA_TOLERATIONS]
+    spec = template["spec"]
+    return {**template, "spec": {**spec, "tolerations": [*(spec.get("tolerations") or ()), *extra]}}
+
+
+def eligible_nodes(cluster: Cluster, template: Object) -> set[str]:
+    shape = shape_of(template["spec"])
+    found = (record.object for record in cluster.store.records("nodes"))
+    return {objects.name(node) for node in found if refusal(node, shape) is None}
+
+
+def target_node(pod: Object) -> str:
+    """The node a daemon pod is made for, bound or not."""
+    if node := pod["spec"].get("nodeName"):
+        return str(node)
+    affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
+    wanted = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    for term in wanted.get("nodeSelectorTerms") or ():
+        for field in term.get("matchFields") or ():
+            return str(field["values"][0])
+    return ""
+
+
+def _sync(cluster: Cluster, owner: Object, template: Object, nodes: set[str], digest: str) -> None:
+    served: dict[str, Object] = {}
+    for pod in pods.claimed(cluster, owner):
+        where = target_node(pod)
+        if objects.deleting(pod):
+            served.setdefault(where, pod)
+        elif where not in nodes or objects.finished(pod):
+            pods.delete(cluster, pod)
+        else:
+            served[where] = pod
+    for node in sorted(nodes - served.keys()):
+        pods.create(cluster, owner, _for_node(template, node), **{revisions.HASH: digest})
+    _roll(cluster, owner, served, len(nodes), digest)
+
+
+def _for_node(template: Object, node: str) -> Object:
+    result: Object = deep(template)
+    affinity = result["spec"].setdefault("affinity", {}).setdefault("nodeAffinity", {})
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+    affinity["requiredDuringSchedulingIgnoredDuringExecution"] = {"nodeSelectorTerms": [term]}
+    return result
+
+
+def _roll(cluster: Cluster, owner: Object, served: dict[str, Object], wanted: int, digest: str) -> None:
+    strategy = owner["spec"].get("updateStrategy") or {}
+    if strategy.get("type") == "OnDelete":
+        return
+    limit = (strategy.get("rollingUpdate") or {}).get("maxUnavailable", 1)
+    budget = max(1, rollout.resolve(limit, wanted, up=True))
+    budget -= sum(objects.deleting(pod) or not objects.ready(pod) for pod in served.values())
+    outdated = [
+        pod
+        for pod in served.values()
+        if objects.labels(pod).get(revisions.HASH) != digest and not objects.deleting(pod)
+    ]
+    outdated.sort(key=lambda pod: (objects.ready(pod), objects.name(pod)))
+    for pod in outdated:
+        if objects.ready(pod):
+            if budget <= 0:
+                return
+            budget -= 1
+        pods.delete(cluster, pod)
+
+
+def _write_status(cluster: Cluster, key: tuple[str, str], nodes: set[str], digest: str) -> None:
+    owner = cluster.store.get("daemonsets.apps", *key)
+    if owner is None:
+        return
+    owned = pods.active(pods.claimed(cluster, owner))
+    right = [pod for pod in owned if target_node(pod) in nodes]
+    ready = sum(objects.ready(pod) for pod in right)
+    status = {
+        "observedGeneration": owner["metadata"].get("generation", 1),
+        "desiredNumberScheduled": len(nodes),
+        "currentNumberScheduled": len(right),
+        "numberMisscheduled": len(owned) - len(right),
+        "numberReady": ready,
+        "numberAvailable": ready,
+        "numberUnavailable": len(nodes) - ready,
+        "updatedNumberScheduled": sum(objects.labels(pod).get(revisions.HASH) == digest for pod in right),
+    }
+    if status != objects.status(owner):
+        cluster.store.update("daemonsets.apps", {**owner, "status": status})
