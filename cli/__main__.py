@@ -1,0 +1,5 @@
+"""`python -m cli` is `brim`."""
+
+from cli.main import main
+
+main()

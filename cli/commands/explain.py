@@ -1,0 +1,57 @@
+"""`brim explain`: why replicas are where they are."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from cli import reading
+from cli.explain import explanation
+from cli.fleet_tables import Workload
+from cli.naming import find_desired, namespace_option, split
+from cli.session import Session, connected, echo_as, output_option
+from shared.bus import Bus
+from shared.contracts import subjects
+from shared.contracts.base import JsonObject
+from shared.contracts.placement import Placement
+from shared.contracts.refs import ObjectRef
+
+
+@click.command()
+@click.argument("words", metavar="WORKLOAD", nargs=-1, required=True)
+@namespace_option
+@output_option("json", "yaml")
+@connected
+async def explain(session: Session, words: tuple[str, ...], namespace: str, output: str | None) -> None:
+    """Say why: the room seen in each member, the replicas given, the reasons, and the history of placements.
+
+    \b
+    Examples:
+      brim explain qwen3 -n test
+      brim explain deploy/qwen3 -n test -o json
+    """
+    for kind, name in split(words):
+        ref = await find_desired(session.bus, kind, name, namespace)
+        workload = await reading.workload(session.bus, ref)
+        history = await placement_history(session.bus, ref)
+        if output:
+            echo_as(output, _as_json(workload, history))
+        else:
+            click.echo(explanation(workload, history, session.now))
+
+
+async def placement_history(bus: Bus, ref: ObjectRef) -> list[Placement]:
+    """The placements that the stream still holds, oldest first."""
+    messages = await bus.history("PLACEMENT", subjects.placement(ref))
+    return [Placement.decode(message.data) for message in messages if not message.removed]
+
+
+def _as_json(workload: Workload, history: list[Placement]) -> JsonObject:
+    return {
+        "desired": json.loads(workload.desired.encode()),
+        "placement": json.loads(workload.placement.encode()) if workload.placement else None,
+        "statuses": [json.loads(status.encode()) for status in workload.statuses],
+        "outcomes": [json.loads(outcome.encode()) for outcome in workload.outcomes],
+        "history": [json.loads(placement.encode()) for placement in history],
+    }

@@ -1,0 +1,27 @@
+"""`brim kubeconfig`: the file with which kubectl reaches the members."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli import connection
+from cli.session import target_options
+from shared.errors import NotFound
+from shared.settings import load
+
+
+@click.command()
+@target_options
+def kubeconfig(server: str | None, data: Path | None) -> None:
+    """Print the path of the kubeconfig; every member is a context in it, named by its id.
+
+    \b
+    Example:
+      KUBECONFIG=$(brim kubeconfig) kubectl --context idc get pods -A
+    """
+    target = connection.find(load(), server=server, data=data)
+    if target.kubeconfig is None:
+        raise NotFound("this brim keeps no kubeconfig of its own: its members are real, use theirs")
+    click.echo(target.kubeconfig)

@@ -1,0 +1,32 @@
+"""`brim schema`: the messages' JSON Schemas."""
+
+from __future__ import annotations
+
+import click
+
+from cli.session import echo_as
+from shared.contracts.schema import schemas
+from shared.errors import NotFound
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), default="json", show_default=True)
+def schema(name: str | None, output: str) -> None:
+    """Print the JSON Schema of one message, or the names of all.
+
+    \b
+    Examples:
+      brim schema
+      brim schema placement
+    """
+    known = schemas()
+    if name is None:
+        for entry in sorted(known):
+            click.echo(entry)
+        return
+    fitting = [entry for entry in known if name in (entry, entry.split(".")[-2])]
+    if not fitting:
+        raise NotFound(f"there is no message {name!r}: `brim schema` lists all")
+    for entry in fitting:
+        echo_as(output, known[entry])

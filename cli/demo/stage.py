@@ -1,0 +1,148 @@
+"""The stage on which scenarios are played: a whole brim, an observer, and a narrator."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+
+from cli import manifests
+from cli.demo.observer import DEPLOYMENTS, Observer, observing
+from cli.running import Brim, join_members, run_brim
+from cli.session import raise_faults, style
+from cli.tables import member_table, render
+from cli.up import example
+from shared.bus import Bus
+from shared.clock import Clock, rfc3339
+from shared.contracts import subjects
+from shared.contracts.base import JsonObject
+from shared.contracts.refs import ObjectRef
+from shared.contracts.status import Status
+from shared.contracts.submit import Answer, Scale
+from shared.errors import BrimError
+from shared.fleet import Fleet
+from shared.kube import NODES, PODS, Resource
+from shared.settings import Settings
+
+SEEN = 30.0  # real seconds until a step that is not seen counts as failed
+ANSWER = 10.0  # real seconds for the intake's answer
+
+
+class NotSeen(BrimError):
+    """A step of the story did not happen in time."""
+
+    code = "NotSeen"
+
+
+@dataclass(slots=True)
+class Stage:
+    """seen: what was seen so far, as (what, after so many fleet seconds). say: prints a line."""
+
+    brim: Brim
+    bus: Bus
+    observer: Observer
+    say: Callable[[str], None]
+    seen: list[tuple[str, float]] = field(default_factory=list)
+
+    @property
+    def clock(self) -> Clock:
+        return self.brim.clock
+
+    # -- telling -------------------------------------------------------------------------------------------------
+
+    def step(self, title: str) -> None:
+        self.say("")
+        self.say(style(f"== {title}", bold=True))
+
+    def show(self, resource: Resource, namespace: str = "", *, wide: bool = False) -> None:
+        """A table of the members' own objects, as `brim get … -M` prints it."""
+        command = f"brim get {resource.plural}" + (f" -n {namespace}" if namespace else "") + " -M"
+        found = self.observer.objects(resource, namespace)
+        self.say(style(f"$ {command}", dim=True))
+        self.say(render(member_table(str(resource), found, self.clock.now(), wide=wide)))
+
+    def show_pods(self, namespace: str) -> None:
+        self.show(PODS, namespace)
+
+    def show_nodes(self) -> None:
+        self.show(NODES)
+
+    def show_deployments(self, namespace: str) -> None:
+        self.show(DEPLOYMENTS, namespace)
+
+    async def see(self, what: str, condition: Callable[[], bool], timeout: float = SEEN) -> None:
+        """Wait until the members show something. Raises NotSeen after `timeout` real seconds."""
+        begun = time.monotonic()
+        if not await self.observer.until(condition, timeout):
+            raise NotSeen(f"not seen within {timeout:g} s: {what}")
+        took = (time.monotonic() - begun) * self.clock.speed
+        self.seen.append((what, took))
+        self.say(style("  ✓ ", fg="green") + f"{what}  (after {took:.0f} s of fleet time)")
+
+    # -- acting --------------------------------------------------------------------------------------------------
+
+    async def apply(self, *examples: str) -> None:
+        """Submit packaged manifests, as `brim apply -f` does."""
+        wanted = [entry for name in examples for entry in manifests.parse(example(name).encode(), source=name)]
+        self.say(style(f"$ brim apply {' '.join(f'-f {name}' for name in examples)}", dim=True))
+        answer = Answer.decode(await self.bus.request(subjects.APPLY, json.dumps(wanted).encode(), timeout=ANSWER))
+        raise_faults(answer.faults)
+        for entry in answer.accepted:
+            self.say(f"{entry.ref.kind.lower()}/{entry.ref.name} {entry.change}")
+
+    async def scale(self, ref: ObjectRef, replicas: int) -> None:
+        """As `brim scale` does, once brim has heard what the members show: it gives up first what, as far as it
+        knows, is still pending."""
+        await self._heard(ref)
+        name = f"{ref.kind.lower()}/{ref.name}"
+        self.say(style(f"$ brim scale {name} -n {ref.namespace} --replicas {replicas}", dim=True))
+        payload = Scale(ref=ref, replicas=replicas).encode()
+        raise_faults(Answer.decode(await self.bus.request(subjects.SCALE, payload, timeout=ANSWER)).faults)
+
+    async def _heard(self, ref: ObjectRef) -> None:
+        """Wait until inventory's word of a workload is as new as the members' own."""
+        subject = subjects.status_everywhere(ref)
+        with anyio.move_on_after(ANSWER):
+            while True:
+                told = [Status.decode(m.data) for m in await self.bus.history("STATUS", subject) if not m.removed]
+                if sum(status.ready for status in told) == self.observer.ready(ref.namespace, ref.name):
+                    return
+                await anyio.sleep(0.02)
+
+    async def taint_nodes(self, member: str, key: str, value: str) -> None:
+        """Taint all nodes of a member with NoSchedule, through its own API."""
+        self.say(style(f"$ kubectl --context {member} taint nodes {key}={value}:NoSchedule --all", dim=True))
+        taint: JsonObject = {"key": key, "value": value, "effect": "NoSchedule"}
+        for node in self.observer.objects(NODES, member=member):
+            ref = ObjectRef.of({"apiVersion": "v1", "kind": "Node", **node.manifest})
+            await self.observer.clients[member].merge_patch(ref, {"spec": {"taints": [taint]}}, manager="kubectl")
+
+    async def restart(self, member: str, ref: ObjectRef) -> None:
+        """What `kubectl rollout restart` does: a new annotation in the pod template, through the member's own API."""
+        command = f"kubectl --context {member} rollout restart deployment {ref.name} -n {ref.namespace}"
+        self.say(style(f"$ {command}", dim=True))
+        annotations: JsonObject = {"kubectl.kubernetes.io/restartedAt": rfc3339(self.clock.now())}
+        patch: JsonObject = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+        await self.observer.clients[member].merge_patch(ref, patch, manager="kubectl-rollout")
+
+
+@asynccontextmanager
+async def staged(
+    settings: Settings, fleet: Fleet, folder: Path, clock: Clock, say: Callable[[str], None]
+) -> AsyncIterator[Stage]:
+    """A stage whose members have joined and whose services are ready."""
+    async with (
+        run_brim(settings, clock, fleet, folder, own_server=True) as brim,
+        Bus.connect(brim.settings.bus, name="demo") as bus,
+    ):
+        assert brim.kubeconfig is not None
+        async with observing(fleet, brim.kubeconfig) as observer:
+            await bus.ensure_streams()
+            await join_members(bus, brim)
+            await brim.ready()
+            yield Stage(brim, bus, observer, say)
