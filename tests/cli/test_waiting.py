@@ -1,0 +1,82 @@
+"""`--wait`: when something runs as wanted, and what is said until then."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.fleet_tables import Workload
+from cli.waiting import progress
+from shared.contracts.desired import Desired
+from shared.contracts.outcome import Outcome, Result
+from shared.contracts.placement import Placement, Reason, Share
+from shared.contracts.refs import ObjectRef, Order
+from shared.contracts.status import Status
+
+REF = ObjectRef(group="apps", version="v1", kind="Deployment", namespace="test", name="web")
+SERVICE = ObjectRef(version="v1", kind="Service", namespace="test", name="web")
+
+
+def desired(ref: ObjectRef = REF) -> Desired:
+    return Desired(ref=ref, uid="u", generation=2, order=Order(), manifest={}, created_at=1, changed_at=1)
+
+
+def placed(ref: ObjectRef = REF, *, generation: int = 2, pending: int = 0, wanted: int = 2) -> Placement:
+    return Placement(
+        ref=ref,
+        uid="u",
+        generation=generation,
+        order=Order(epoch=1, counter=5),
+        whole=ref is SERVICE,
+        wanted=wanted,
+        pending=pending,
+        shares=(Share(member="idc", replicas=2),),
+        reasons=(Reason(code="NoRoom", message="no GPU is free"),) if pending else (),
+        cause="created",
+        decided_at=1,
+    )
+
+
+def outcome(result: Result = "applied", counter: int = 5, ref: ObjectRef = REF, message: str = "") -> Outcome:
+    order = Order(epoch=1, counter=counter)
+    return Outcome(member="idc", ref=ref, uid="u", order=order, result=result, message=message, at=1)
+
+
+def status(ready: int, *, finished: bool = False) -> Status:
+    return Status(member="idc", ref=REF, observed_at=1, replicas=2, ready=ready, finished=finished)
+
+
+CASES = [
+    ("not placed", Workload(desired()), False, "accepted, not placed yet"),
+    ("placed as it was before", Workload(desired(), placed(generation=1)), False, "accepted, not placed yet"),
+    ("not ready", Workload(desired(), placed(), (status(1),), (outcome(),)), False, "1/2 ready (idc:2)"),
+    ("ready, not applied", Workload(desired(), placed(), (status(2),)), False, "2/2 ready (idc:2)"),
+    ("ready, an older order applied", Workload(desired(), placed(), (status(2),), (outcome(counter=4),)), False, "2/2"),
+    ("ready and applied", Workload(desired(), placed(), (status(2),), (outcome(),)), True, "2/2 ready (idc:2)"),
+    ("a finished job", Workload(desired(), placed(), (status(0, finished=True),), (outcome(),)), True, "0/2"),
+    (
+        "a rest pending",
+        Workload(desired(), placed(pending=1, wanted=3), (status(2),), (outcome(),)),
+        False,
+        "2/3 ready (idc:2), 1 pending: no GPU is free",
+    ),
+    (
+        "refused",
+        Workload(desired(), placed(), (), (outcome("failed", message="quota exceeded"),)),
+        False,
+        "failed in idc: quota exceeded",
+    ),
+    (
+        "a whole object, applied",
+        Workload(desired(SERVICE), placed(SERVICE, wanted=0), (), (outcome(ref=SERVICE),)),
+        True,
+        "1/1 members applied (idc)",
+    ),
+    ("a whole object, not yet", Workload(desired(SERVICE), placed(SERVICE, wanted=0)), False, "0/1 members applied"),
+]
+
+
+@pytest.mark.parametrize(("workload", "done", "words"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_progress(workload: Workload, done: bool, words: str) -> None:
+    finished, told = progress(workload, generation=2)
+    assert finished is done
+    assert told.startswith(words)

@@ -1,0 +1,20 @@
+"""The scenarios as people play them, one by one, seen in the members' own APIs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli.demo import descheduling, hybrid, multi_region
+from tests.e2e.harness import playing
+
+
+@pytest.mark.parametrize(
+    ("fleet", "scenario"),
+    [("hybrid.yaml", hybrid), ("multi-region.yaml", multi_region), ("hybrid.yaml", descheduling)],
+    ids=["hybrid", "multi-region", "descheduling"],
+)
+async def test_every_step_is_seen(tmp_path: Path, fleet: str, scenario: object) -> None:
+    async with playing(tmp_path, fleet) as play:
+        await scenario.play(play.stage)  # type: ignore[attr-defined]

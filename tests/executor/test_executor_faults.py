@@ -1,0 +1,298 @@
+"""Members that refuse, fail, hang, lie and go away; executors that die at any moment; messages out of order."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from shared.contracts import subjects
+from shared.contracts.base import JsonObject
+from shared.contracts.placement import Share
+from shared.contracts.refs import ObjectRef
+from shared.settings import ExecutorSettings
+
+
+def deployment(name: str = "web", image: str = "web:1") -> JsonObject:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "test"},
+        "spec": {
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "web", "image": image}]},
+            },
+        },
+    }
+
+
+WEB = deployment()
+
+
+def share(member: str = "idc", replicas: int = 2, **fields: Any) -> Share:
+    return Share(**{"member": member, "replicas": replicas, "revision": 1, **fields})
+
+
+class TestAMemberThat:
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"answer": (500,)},
+            {"answer": (503,)},
+            {"answer": (429,)},
+            {"answer": (409,)},
+            {"answer": (410,)},
+            {"hang": ()},
+            {"reset": ()},
+            {"rubbish": ()},
+        ],
+        ids=lambda fault: "-".join(str(part) for name, args in fault.items() for part in (name, *args)),
+    )
+    @pytest.mark.parametrize("verb", ["PATCH", "GET"])
+    async def test_fails_for_a_moment_is_tried_again(self, world: Any, fault: dict[str, Any], verb: str) -> None:
+        async with world() as w, w.executor():
+            ((name, args),) = fault.items()
+            rule = getattr(w.members["idc"].faults, name)(*args, method=verb, path="/deployments/web", times=2)
+            await w.desire(WEB)
+            await w.settled("idc", await w.place(WEB, share()))
+            assert rule.hits == 2
+            assert w.live("idc", WEB)["spec"]["replicas"] == 2
+
+    async def test_refuses_is_reported_and_tried_slowly(self, world: Any) -> None:
+        async with world() as w, w.executor():
+            rule = w.members["idc"].faults.answer(403, method="PATCH", path="/deployments/web")
+            await w.desire(WEB)
+            outcome = await w.said("idc", await w.place(WEB, share()), "failed")
+            assert outcome.code == "Forbidden"
+            assert "Deployment test/web" in outcome.message
+            assert rule.hits == 1
+            w.members["idc"].faults.clear()
+            await w.settled("idc", await w.place(WEB, share()))
+
+    async def test_quotes_a_secret_is_not_quoted(self, world: Any) -> None:
+        secret: JsonObject = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "key", "namespace": "test"},
+            "data": {"password": "not base64: hunter2"},
+        }
+        async with world() as w, w.executor():
+            w.members["idc"].faults.answer(422, method="PATCH", path="/secrets/")
+            await w.desire(secret, revision=0)
+            outcome = await w.said("idc", await w.place(secret, share(revision=0), whole=True), "failed")
+            assert "hunter2" not in outcome.encode().decode()
+            assert "withheld" in outcome.message
+
+    async def test_does_not_know_the_kind_is_reported(self, world: Any) -> None:
+        rocket: JsonObject = {
+            "apiVersion": "space.test/v1",
+            "kind": "Rocket",
+            "metadata": {"name": "r", "namespace": "test"},
+        }
+        async with world() as w, w.executor():
+            await w.desire(rocket, revision=0)
+            outcome = await w.said("idc", await w.place(rocket, share(revision=0), whole=True), "failed")
+            assert outcome.code == "NoKindMatch"
+
+    async def test_is_away_is_only_probed_and_gets_everything_when_it_is_back(self, world: Any) -> None:
+        async with world("idc", "cloud") as w, w.executor():
+            await w.members["idc"].pause()
+            placed = []
+            for number in range(8):
+                manifest = deployment(f"web-{number}")
+                await w.desire(manifest)
+                placed.append((manifest, await w.place(manifest, share("idc"), share("cloud"))))
+            for _, placement in placed:
+                outcome = await w.said("idc", placement, "retrying")
+                assert outcome.code == "MemberUnavailable"
+                await w.said("cloud", placement, "applied")  # the others are not held up
+            await w.eventually(lambda: w.metric("breaker_open", member="idc") == 1)
+            await w.members["idc"].resume()
+            for manifest, placement in placed:
+                await w.said("idc", placement, "applied")
+                assert w.live("idc", manifest)["spec"]["replicas"] == 2
+            assert w.metric("breaker_open", member="idc") == 0
+
+    async def test_lost_the_object_gets_it_again(self, world: Any) -> None:
+        async with world() as w, w.executor():
+            await w.desire(WEB)
+            await w.settled("idc", await w.place(WEB, share()))
+            w.members["idc"].store.remove("deployments.apps", "test", "web")
+            await w.settled("idc", await w.place(WEB, share(replicas=3)))
+            assert w.live("idc", WEB)["spec"]["replicas"] == 3
+
+    async def test_has_another_object_of_that_name_by_now_keeps_it(self, world: Any) -> None:
+        async with world() as w, w.executor():
+            await w.desire(WEB)
+            await w.settled("idc", await w.place(WEB, share()))
+            store = w.members["idc"].store
+            store.remove("deployments.apps", "test", "web")
+            theirs = {**WEB, "metadata": {"name": "web", "namespace": "test", "uid": "theirs", "generation": 1}}
+            kept = store.create("deployments.apps", theirs)
+            await w.said("idc", await w.place(WEB, share(present=False)), "deleted")
+            assert w.live("idc", WEB) == kept
+
+    async def test_is_no_member_yet_gets_its_share_when_it_joins(self, world: Any) -> None:
+        async with world("idc", "cloud") as w:
+            await w.leave("cloud")
+            async with w.executor():
+                await w.desire(WEB)
+                placed = await w.place(WEB, share("cloud"))
+                outcome = await w.said("cloud", placed, "retrying")
+                assert outcome.code == "UnknownMember"
+                await w.join("cloud")
+                await w.said("cloud", placed, "applied")
+
+    async def test_left_the_fleet_keeps_what_it_has(self, world: Any) -> None:
+        async with world("idc", "cloud") as w, w.executor():
+            await w.desire(WEB)
+            await w.settled("cloud", await w.place(WEB, share("cloud")))
+            await w.leave("cloud")
+            gone = await w.place(WEB, share("idc"), share("cloud", present=False))
+            await w.said("idc", gone, "applied")
+            await w.said("cloud", gone, "released")
+            assert w.live("cloud", WEB)["spec"]["replicas"] == 2
+
+
+class TestResync:
+    async def test_what_others_changed_is_mended(self, world: Any) -> None:
+        async with world(settings=ExecutorSettings(resync=0.1, backoff_base=0.02)) as w, w.executor():
+            await w.desire(WEB)
+            await w.settled("idc", await w.place(WEB, share()))
+            store = w.members["idc"].store
+            live = w.live("idc", WEB)
+            store.update("deployments.apps", {**live, "spec": {**live["spec"], "replicas": 7}})
+            await w.eventually(lambda: w.live("idc", WEB)["spec"]["replicas"] == 2)
+            store.remove("deployments.apps", "test", "web")
+            await w.eventually(lambda: (w.live("idc", WEB) or {"spec": {"replicas": 0}})["spec"]["replicas"] == 2)
+
+    async def test_a_look_at_what_is_right_writes_nothing(self, world: Any) -> None:
+        async with world(settings=ExecutorSettings(resync=0.05)) as w, w.executor():
+            await w.desire(WEB)
+            await w.settled("idc", await w.place(WEB, share()))
+            with w.requests("idc") as requests:
+                await w.eventually(lambda: len(requests.of("web")) > 3)
+                assert set(requests.of("web")) == {"GET"}
+
+
+class TestRestart:
+    async def test_what_was_carried_out_is_not_sent_again(self, world: Any) -> None:
+        async with world(settings=ExecutorSettings(resync=86400)) as w:
+            async with w.executor():
+                await w.desire(WEB)
+                await w.settled("idc", await w.place(WEB, share()))
+            with w.requests("idc") as requests:
+                async with w.executor():
+                    marker = deployment("marker")
+                    await w.desire(marker)
+                    await w.said("idc", await w.place(marker, share()), "applied")
+                assert requests.of("web") == []
+
+    async def test_what_was_missed_is_done(self, world: Any) -> None:
+        async with world() as w:
+            async with w.executor():
+                await w.desire(WEB)
+                await w.settled("idc", await w.place(WEB, share()))
+            placed = await w.place(WEB, share(replicas=5))
+            async with w.executor():
+                await w.said("idc", placed, "applied")
+                assert w.live("idc", WEB)["spec"]["replicas"] == 5
+
+    @pytest.mark.parametrize("cut", range(1, 4))
+    async def test_between_any_two_writes_of_a_creation_the_count_stays(self, world: Any, cut: int) -> None:
+        """The member stops answering writes after the first, second, third: another process takes over then."""
+        async with world() as w:
+            idc, counts = w.members["idc"], set()
+            idc.store.subscribe(lambda change: counts.add(change.object["spec"]["replicas"]), "deployments.apps")
+            await w.desire(WEB)
+            async with w.executor():
+                with w.requests("idc") as requests:
+                    idc.faults.answer(404, method="GET", path="/deployments/web", times=1)
+                    placed = await w.place(WEB, share())
+                    await w.eventually(lambda: requests.of("web").count("PATCH") >= cut)
+                    idc.faults.answer(500, method="PATCH", path="/deployments/web")
+            idc.faults.clear()
+            async with w.executor():
+                await w.said("idc", placed, "applied")
+            assert counts == {2}
+
+    async def test_in_the_middle_of_many_nothing_is_lost_or_doubled(self, world: Any) -> None:
+        async with world("idc", "cloud") as w:
+            placed = []
+            async with w.executor():
+                for number in range(30):
+                    manifest = deployment(f"web-{number}")
+                    await w.desire(manifest)
+                    placed.append((manifest, await w.place(manifest, share("idc", 1), share("cloud", 1))))
+            async with w.executor():
+                for manifest, placement in placed:
+                    for member in ("idc", "cloud"):
+                        await w.said(member, placement, "applied")
+                        assert w.live(member, manifest)["spec"]["replicas"] == 1
+
+    async def test_a_second_executor_stands_by(self, world: Any) -> None:
+        async with world() as w, w.executor() as first, w.executor(ready=False) as second:
+            await w.desire(WEB)
+            await w.settled("idc", await w.place(WEB, share()))
+            assert (first.ready, second.ready) == (True, False)
+
+    async def test_a_standby_takes_over_when_the_leader_ends(self, world: Any) -> None:
+        async with world() as w, w.executor() as first, w.executor(ready=False) as second:
+            first.scope.cancel()
+            await w.eventually(lambda: second.ready)
+            await w.desire(WEB)
+            await w.settled("idc", await w.place(WEB, share()))
+
+
+class TestShutdown:
+    async def test_what_is_in_flight_is_waited_for_and_what_came_of_it_is_said(self, world: Any) -> None:
+        async with world() as w:
+            await w.desire(WEB)
+            async with w.executor() as executing:
+                with w.requests("idc") as requests:
+                    hanging = w.members["idc"].faults.hang(method="PATCH", path="/deployments/web")
+                    placed = await w.place(WEB, share())
+                    await w.eventually(lambda: hanging.hits)
+                    executing.scope.cancel()
+                    await w.eventually(lambda: not executing.ready)
+                    assert requests.of("web").count("PATCH") == 1
+            outcome = await w.outcome("idc", WEB)
+            assert (outcome.order, outcome.result) == (placed.order, "retrying")  # the member never answered
+
+
+class TestMessages:
+    async def test_doubled_delayed_and_reordered_placements_end_in_the_newest(self, world: Any) -> None:
+        async with world() as w, w.executor():
+            await w.desire(WEB)
+            placements = [w.placement(WEB, share(replicas=number)) for number in range(1, 9)]
+            disorder = placements * 2
+            random.Random(7).shuffle(disorder)
+            for placement in disorder:
+                await w.publish(placement)
+            await w.said("idc", placements[-1], "applied")
+            assert w.live("idc", WEB)["spec"]["replicas"] == 8
+            assert w.live("idc", WEB)["metadata"]["annotations"]["brim.dev/order"] == "1.8"
+
+    async def test_rubbish_on_the_streams_hurts_nobody(self, world: Any) -> None:
+        async with world() as w, w.executor():
+            bad = ObjectRef.of(deployment("bad"))
+            await w.bus.publish(subjects.placement(bad), b"{")
+            await w.bus.publish(subjects.desired(bad), b"\xff")
+            await w.desire(WEB)
+            await w.settled("idc", await w.place(WEB, share()))
+            assert w.metric("bad_messages_total") == 1
+
+    async def test_an_outcome_is_said_once(self, world: Any) -> None:
+        async with world() as w, w.executor():
+            await w.desire(WEB)
+            placed = await w.place(WEB, share())
+            await w.said("idc", placed, "applied")
+            for _ in range(3):
+                await w.publish(placed)
+            marker = deployment("marker")
+            await w.desire(marker)
+            await w.said("idc", await w.place(marker, share()), "applied")
+            assert w.metric("outcomes_total", member="idc") == 2

@@ -1,0 +1,72 @@
+"""Warnings: accepted, but a person should know."""
+
+from __future__ import annotations
+
+import itertools
+
+from services.scheduler.core.matching import Policies
+from services.scheduler.core.values import Policy
+from services.scheduler.intake import changes
+from services.scheduler.intake.advice import Advisor
+from services.scheduler.intake.changes import Stamp
+from services.scheduler.intake.intake import read_manifests
+from services.scheduler.intake.known import Known
+from services.scheduler.normalise import wanted_of
+
+CLUSTER = "{apiVersion: brim.dev/v1alpha1, kind: Cluster, metadata: {name: idc}, spec: {kubeconfig: {context: idc}}}"
+SERVICE = "{apiVersion: v1, kind: Service, metadata: {name: web}}"
+
+
+def policy(names: str = "[idc]", selector: str = "{apiVersion: v1, kind: Service}", name: str = "p") -> str:
+    return (
+        f"{{apiVersion: policy.karmada.io/v1alpha1, kind: PropagationPolicy, metadata: {{name: {name}}}, "
+        f"spec: {{resourceSelectors: [{selector}], placement: {{clusterAffinity: {{clusterNames: {names}}}}}}}}}"
+    )
+
+
+def warnings(*submissions: str) -> list[str]:
+    """The warnings of the last submission, the others having been accepted before."""
+    known, policies = Known(), Policies()
+    sequence = itertools.count(1)
+    advice: list[str] = []
+    for text in submissions:
+        sound = read_manifests(text.encode())
+        verdict = changes.apply(sound, known, Stamp(1.0, 1, lambda: "uid"))
+        assert verdict.faults == []
+        for write in verdict.writes:
+            known.put(write.desired, next(sequence))
+            value = wanted_of(write.desired)
+            if isinstance(value, Policy):
+                policies.put(value)
+        advice = [one for found in Advisor(known, policies).advise(sound).values() for one in found]
+    return advice
+
+
+def test_all_is_well() -> None:
+    assert warnings(CLUSTER, SERVICE, policy()) == []
+    assert warnings(CLUSTER, policy() + "\n---\n" + SERVICE) == []
+
+
+def test_a_policy_that_names_unknown_members() -> None:
+    (warning,) = warnings(CLUSTER, SERVICE, policy(names="[idc, moon, sun]"))
+    assert warning == "no member of the fleet is called moon, sun; there are idc"
+
+
+def test_members_of_the_same_submission_are_known() -> None:
+    assert warnings(SERVICE, policy() + "\n---\n" + CLUSTER) == []
+
+
+def test_a_policy_that_matches_nothing() -> None:
+    selectors = {
+        "another kind": "{apiVersion: apps/v1, kind: Deployment}",
+        "another name": "{apiVersion: v1, kind: Service, name: other}",
+        "other labels": "{apiVersion: v1, kind: Service, labelSelector: {matchLabels: {a: b}}}",
+    }
+    for name, selector in selectors.items():
+        (warning,) = warnings(CLUSTER, SERVICE, policy(selector=selector))
+        assert "matches no object yet" in warning, name
+
+
+def test_an_object_that_no_policy_selects() -> None:
+    (warning,) = warnings(CLUSTER, policy(selector="{apiVersion: apps/v1, kind: Deployment}"), SERVICE)
+    assert "no policy selects it" in warning

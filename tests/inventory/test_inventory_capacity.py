@@ -1,0 +1,389 @@
+"""CAPACITY over a real nats-server: always the truth of the members' own APIs in the end."""
+
+from __future__ import annotations
+
+import random
+
+import anyio
+import pytest
+
+from services.inventory import app
+from shared import quantities
+from shared.contracts import subjects
+from shared.contracts.capacity import decode_capacity
+from shared.contracts.refs import ObjectRef
+from shared.errors import BrimError, BusUnavailable, MemberUnavailable
+from shared.fleet import NodePool, Stock, parse
+from shared.service import service_context
+
+FLEET = parse(
+    """
+members:
+- id: idc
+  simulated:
+    nodes: [{name: node, count: 4, allocatable: {cpu: "8", memory: 16Gi}}]
+    pools: [{id: p1, instanceType: t.x, allocatable: {cpu: "4", memory: 8Gi}, max: 5, stock: 3}]
+    delays: {start: 0.01, stop: 0.01, scaleUpTrigger: 0.01, nodeCreate: 0.05, nodeReady: 0.1}
+- id: cloud
+  simulated: {nodes: [{name: cloud, allocatable: {cpu: "2", memory: 4Gi}}]}
+- id: third
+  simulated: {nodes: [{name: third, allocatable: {cpu: "2", memory: 4Gi}}]}
+"""
+)
+
+
+def pod(name: str, cpu: int, workload: str = "") -> dict[str, object]:
+    labels = {"brim.dev/workload": workload} if workload else {}
+    container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": f"{cpu}m", "memory": "1Mi"}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "labels": labels},
+        "spec": {"containers": [container]},
+    }
+
+
+def truth(member) -> tuple[dict[str, int], dict[str, int]]:
+    """Free CPU per node and bound replicas per workload, from the member's own store."""
+    pods = [one for one in member.store.every("pods") if one["spec"].get("nodeName")]
+    free = {}
+    for node in member.store.every("nodes"):
+        name = node["metadata"]["name"]
+        taken = [
+            quantities.amount("cpu", one["spec"]["containers"][0]["resources"]["requests"]["cpu"])
+            for one in pods
+            if one["spec"]["nodeName"] == name and one["status"]["phase"] not in ("Succeeded", "Failed")
+        ]
+        free[name] = quantities.amount("cpu", node["status"]["allocatable"]["cpu"]) - sum(taken)
+    bound: dict[str, int] = {}
+    for one in pods:
+        workload = one["metadata"].get("labels", {}).get("brim.dev/workload")
+        if workload and "deletionTimestamp" not in one["metadata"] and one["status"]["phase"] != "Failed":
+            bound[workload] = bound.get(workload, 0) + 1
+    return free, bound
+
+
+async def agrees(side, member: str) -> bool:
+    known = await side.replayed(member)
+    return (known.free_cpu, known.bound) == truth(side.members[member])
+
+
+async def test_a_first_snapshot_tells_all(fleetside, eventually) -> None:
+    async with fleetside(FLEET) as side, side.inventory():
+        for member in ("idc", "cloud", "third"):
+            await eventually(lambda member=member: agrees(side, member))
+        known = await side.replayed("idc")
+        assert (known.pools["p1"].headroom, known.pools["p1"].nodes) == (3, 0)
+        assert {phase for _, phase, _, _ in known.nodes.values()} == {"ready"}
+        await eventually(lambda: _beats(side, "idc"))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_random_churn_adds_up_to_the_truth(fleetside, eventually, seed: int) -> None:
+    dice = random.Random(seed)
+    async with fleetside(FLEET, join=["idc"]) as side, side.inventory(), side.client("idc") as client:
+        names: list[str] = []
+        for step in range(120):
+            match dice.choice(["pod", "pod", "pod", "delete", "taint", "label", "pause"]):
+                case "pod":
+                    names.append(f"p-{step}")
+                    await client.create(pod(names[-1], dice.randint(100, 2500), dice.choice(["", "w", "v"])))
+                case "delete" if names:
+                    name = names.pop(dice.randrange(len(names)))
+                    await client.delete(_ref("Pod", name, "default"))
+                case "taint":
+                    side.members["idc"].set_node_ready(f"node-{dice.randrange(4)}", dice.random() < 0.7)
+                case "label":
+                    patch = {"metadata": {"labels": {"zone": dice.choice("abc")}}}
+                    await client.merge_patch(_ref("Node", f"node-{dice.randrange(4)}"), patch)
+                case "pause" if step % 10 == 0:
+                    await side.members["idc"].pause()
+                    await side.members["idc"].resume()
+        await eventually(lambda: agrees(side, "idc"))
+        known = await side.replayed("idc")
+        labels = {
+            n["metadata"]["name"]: n["metadata"]["labels"].get("zone") for n in side.members["idc"].store.every("nodes")
+        }
+        assert {name: node[0].labels.get("zone") for name, node in known.nodes.items()} == labels
+
+
+def _ref(kind: str, name: str, namespace: str = ""):
+
+    return ObjectRef(version="v1", kind=kind, namespace=namespace, name=name)
+
+
+async def test_nodes_on_their_way_are_upcoming_then_ready(fleetside, eventually) -> None:
+    async with fleetside(FLEET, join=["idc"]) as side:
+        phases: dict[str, list[str]] = {}
+
+        async def note(message) -> None:
+            found = decode_capacity(message.data)
+            for name, phase in (
+                zip(found.nodes.names, found.nodes.phases, strict=True) if found.form != "heartbeat" else ()
+            ):
+                if phases.setdefault(name, [phase])[-1] != phase:
+                    phases[name].append(phase)
+
+        follower = side.bus.follow("CAPACITY", [subjects.capacity("idc")], note)
+        async with anyio.create_task_group() as group, side.inventory(), side.client("idc") as client:
+            group.start_soon(follower.run)
+            for number in range(9):  # four nodes hold two of these each
+                await client.create(pod(f"p-{number}", 3500))
+
+            async def arrived() -> bool:
+                known = await side.replayed("idc")
+                return (
+                    known.pools["p1"].nodes == 1
+                    and await agrees(side, "idc")
+                    and len(truth(side.members["idc"])[0]) == 5
+                )
+
+            await eventually(arrived)
+            (added,) = [name for name in phases if not name.startswith("node-")]
+            await eventually(lambda: phases[added] == ["upcoming", "ready"])
+            group.cancel_scope.cancel()
+
+
+async def test_stock_counts_at_once(fleetside, eventually) -> None:
+    async with fleetside(FLEET, join=["idc"]) as side, side.inventory():
+        for count, headroom in ((0, 0), (2, 2), (None, 5)):
+            side.members["idc"].set_stock("p1", count)
+
+            async def told(headroom=headroom) -> bool:
+                return (await side.replayed("idc")).pools["p1"].headroom == headroom
+
+            await eventually(told)
+
+
+async def test_pools_of_a_static_table(fleetside, eventually) -> None:
+    pool = NodePool(id="bare", instance_type="metal", allocatable={"cpu": "64"}, max=7, price=9.0)
+    async with fleetside(FLEET, join=[]) as side:
+        await side.join("cloud", stock=Stock(source="static", pools=(pool,)))
+        async with side.inventory():
+
+            async def told() -> bool:
+                pools = (await side.replayed("cloud")).pools
+                return [(one.id, one.headroom, one.price) for one in pools.values()] == [("bare", 7, 9.0)]
+
+            await eventually(told)
+
+
+async def test_a_new_instance_writes_in_a_newer_epoch_and_misses_nothing(fleetside, eventually) -> None:
+    async with fleetside(FLEET, join=["idc"]) as side, side.client("idc") as client:
+        async with side.inventory():
+            await client.create(pod("before", 500, "w"))
+            await eventually(lambda: agrees(side, "idc"))
+            first = (await side.replayed("idc")).epoch
+        await client.create(pod("meanwhile", 700, "w"))
+        await client.delete(_ref("Pod", "before", "default"))
+        async with side.inventory():
+
+            async def newer() -> bool:
+                return (await side.replayed("idc")).epoch > first and await agrees(side, "idc")
+
+            await eventually(newer)
+
+
+async def test_a_second_instance_stands_by(fleetside, eventually) -> None:
+    async with (
+        fleetside(FLEET, join=["idc"]) as side,
+        side.client("idc") as client,
+        side.inventory(),
+        service_context("inventory", side.settings, clock=side.clock) as standby,
+        anyio.create_task_group() as group,
+    ):
+        await eventually(lambda: agrees(side, "idc"))
+        first = (await side.replayed("idc")).epoch
+        group.start_soon(app.run, standby)
+        await client.create(pod("p", 500))
+        await eventually(lambda: agrees(side, "idc"))
+        assert (await side.replayed("idc")).epoch == first
+        group.cancel_scope.cancel()
+
+
+async def test_a_snapshot_can_be_asked_for(fleetside, eventually) -> None:
+    async with fleetside(FLEET, join=["idc"]) as side, side.inventory(), side.client("idc") as client:
+        await client.create(pod("p", 500))
+        await eventually(lambda: agrees(side, "idc"))
+        before = (await side.replayed("idc")).number
+        await side.bus.purge_subject("CAPACITY", subjects.capacity("idc"))
+        await side.bus.request(subjects.snapshot("idc"), b"")
+        known = await side.replayed("idc")
+        assert (known.snapshots, known.number) == (1, before)
+        assert await agrees(side, "idc")
+
+
+async def test_many_deltas_end_in_a_snapshot(fleetside, eventually) -> None:
+    async with (
+        fleetside(FLEET, join=["idc"], snapshot_deltas=3, coalesce=0.001) as side,
+        side.inventory(),
+        side.client("idc") as client,
+    ):
+        for number in range(12):
+            await client.create(pod(f"p-{number}", 100))
+        await eventually(lambda: agrees(side, "idc"))
+        messages = await side.bus.history("CAPACITY", subjects.capacity("idc"))
+        deltas = [one for one in map(decode_capacity, (m.data for m in messages)) if one.form == "delta"]
+        assert len(deltas) <= 3
+
+
+async def test_heartbeats_tell_when_the_member_last_answered(fleetside, eventually) -> None:
+    async with fleetside(FLEET, join=["idc"], heartbeat=0.1) as side, side.inventory():
+
+        async def beats(after: float) -> bool:
+            beat = (await side.replayed("idc")).heartbeat
+            return beat is not None and beat.reachable_at > after
+
+        await eventually(lambda: beats(side.clock.now() - 1))
+        await side.members["idc"].pause()
+        await eventually(lambda: _silent(side))
+        await side.members["idc"].resume()
+        now = side.clock.now()
+        await eventually(lambda: beats(now))
+
+
+async def _beats(side, member: str) -> bool:
+    beat = (await side.replayed(member)).heartbeat
+    return beat is not None and beat.reachable_at > 0
+
+
+async def _silent(side) -> bool:
+    beat = (await side.replayed("idc")).heartbeat
+    return beat is not None and beat.observed_at - beat.reachable_at > 0.4
+
+
+# -- what members do wrong -------------------------------------------------------------------------------------
+
+
+LISTS = "/(pods|nodes)[?](?!.*watch=)"
+
+
+@pytest.mark.parametrize("fault", ["410", "429", "500", "rubbish", "reset", "hang"])
+async def test_whatever_a_member_answers_the_truth_returns(fleetside, eventually, fault: str) -> None:
+    async with (
+        fleetside(FLEET, join=["idc"], request_timeout=0.5) as side,
+        side.inventory(),
+        side.client("idc") as client,
+    ):
+        member = side.members["idc"]
+        await client.create(pod("before", 500, "w"))
+        await eventually(lambda: agrees(side, "idc"))
+        if fault == "hang":  # a watch may be silent for long; a list may not
+            member.faults.answer(410, method="GET", path="watch=", times=2)
+            member.faults.hang(method="GET", path=LISTS, times=3)
+        elif fault.isdigit():
+            member.faults.answer(int(fault), method="GET", path="/(pods|nodes)[?]", times=6)
+        else:
+            getattr(member.faults, fault)(method="GET", path="/(pods|nodes)[?]", times=6)
+        await member.pause()
+        await member.resume()
+        await client.create(pod("after", 700, "w"))
+        await client.delete(_ref("Pod", "before", "default"))
+        await eventually(lambda: agrees(side, "idc"))
+
+
+async def test_a_member_that_hangs_from_the_start_holds_up_no_other(fleetside, eventually) -> None:
+    async with fleetside(FLEET, request_timeout=0.2) as side:
+        hung = side.members["idc"].faults.hang()
+        async with side.inventory():
+            await eventually(lambda: agrees(side, "cloud"))
+            with pytest.raises(MemberUnavailable, match="has not answered since inventory runs"):
+                await side.read("idc", verb="list", resource="pods")
+            side.members["idc"].faults.clear(hung)
+            await eventually(lambda: agrees(side, "idc"))
+
+
+async def test_what_happens_while_a_member_is_away_is_seen_when_it_returns(fleetside, eventually) -> None:
+    async with fleetside(FLEET, join=["idc"]) as side, side.inventory(), side.client("idc") as client:
+        await client.create(pod("p", 500))
+        await eventually(lambda: agrees(side, "idc"))
+        await side.members["idc"].pause()
+        side.members["idc"].store.remove("pods", "default", "p")
+        side.members["idc"].store.remove("nodes", "", "node-3")
+        await side.members["idc"].resume()
+        await eventually(lambda: agrees(side, "idc"))
+        assert "node-3" not in (await side.replayed("idc")).nodes
+
+
+async def test_a_lost_member_is_said_to_be_lost_until_it_is_back(fleetside, eventually) -> None:
+    async with fleetside(FLEET, heartbeat=0.2, lost_after=1.0) as side, side.inventory():
+
+        async def lost() -> set[str]:
+            found = set()
+            for member in ("idc", "cloud", "third"):
+                beat = (await side.replayed(member)).heartbeat
+                found |= {member} if beat is not None and beat.lost else set()
+            return found
+
+        async def only_cloud() -> bool:
+            return await lost() == {"cloud"}
+
+        async def nobody() -> bool:
+            return not await lost()
+
+        await side.members["cloud"].pause()
+        await eventually(only_cloud)
+        await side.members["idc"].pause()  # two of three: this side's fault, as far as anybody can tell
+        await eventually(lambda: _beats_without_answer(side, "idc", 1.5))
+        assert await only_cloud()
+        await side.members["idc"].resume()
+        await side.members["cloud"].resume()
+        await eventually(nobody)
+
+
+async def _beats_without_answer(side, member: str, seconds: float) -> bool:
+    beat = (await side.replayed(member)).heartbeat
+    return beat is not None and beat.observed_at - beat.reachable_at > seconds
+
+
+# -- members come and go ---------------------------------------------------------------------------------------
+
+
+async def test_members_join_and_leave_while_inventory_runs(fleetside, eventually) -> None:
+    async with fleetside(FLEET, join=["idc"]) as side, side.inventory():
+        await side.join("cloud")
+        await eventually(lambda: agrees(side, "cloud"))
+        await side.leave("cloud")
+
+        async def gone() -> bool:
+            last = await side.bus.last("CAPACITY", subjects.capacity("cloud"))
+            return last is None or last.removed
+
+        await eventually(gone)
+        with pytest.raises(BusUnavailable):
+            await side.read("cloud", verb="list", resource="pods")
+        assert await agrees(side, "idc")
+
+
+async def test_what_a_member_left_behind_is_cleared_at_the_next_start(fleetside, eventually) -> None:
+    async with fleetside(FLEET, join=["idc", "cloud"]) as side:
+        async with side.inventory():
+            await eventually(lambda: agrees(side, "cloud"))
+        await side.leave("cloud")
+        async with side.inventory():
+
+            async def gone() -> bool:
+                last = await side.bus.last("CAPACITY", subjects.capacity("cloud"))
+                return last is None or last.removed
+
+            await eventually(gone)
+
+
+async def test_a_wrong_kubeconfig_is_said_and_mended_by_a_new_manifest(fleetside, eventually) -> None:
+    async with fleetside(FLEET, join=["idc"]) as side:
+        right = side.kubeconfig
+        side.kubeconfig = right.with_name("absent")
+        await side.join("cloud")
+        async with side.inventory():
+
+            async def says_why() -> bool:
+                try:
+                    await side.read("cloud", verb="list", resource="nodes")
+                except BrimError as error:
+                    return "there is no kubeconfig" in str(error)
+                return False
+
+            await eventually(says_why)
+            side.kubeconfig = right
+            await side.join("cloud")
+            await eventually(lambda: agrees(side, "cloud"))

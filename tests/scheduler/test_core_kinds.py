@@ -1,0 +1,305 @@
+"""Kinds that are not simply so many equal replicas: Jobs, ordered StatefulSets, several components, none at all; and
+counts that somebody else owns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from services.scheduler.core.values import Affinity, Component, Selector, Shape, Spread, StaticWeight, Workload
+from shared.contracts.desired import Tombstone
+from shared.contracts.refs import ObjectRef
+from tests.scheduler.core_world import ONE_CPU, World, deployment, node, policy
+
+
+def slots(name: str, count: int) -> list[Any]:
+    return [node(f"{name}{i}", 1) for i in range(count)]
+
+
+def fleet(*tiers: Any, rooms: dict[str, int], **options: Any) -> World:
+    world = World()
+    world.want(policy(*tiers, **options))
+    for name, room in rooms.items():
+        world.member(name, *slots(name, room))
+    return world
+
+
+def decided(world: World, workload: Workload) -> Workload:
+    world.want(workload)
+    world.run()
+    return workload
+
+
+# -- Jobs ----------------------------------------------------------------------------------------------------------
+
+
+def job(parallelism: int, completions: int | None, **more: Any) -> Workload:
+    return deployment("train", parallelism, kind="Job", is_job=True, completions=completions, **more)
+
+
+def completions(world: World, workload: Workload) -> dict[str, int | None]:
+    return {share.member: share.completions for share in world.placement(workload).shares if share.present}
+
+
+@pytest.mark.parametrize(
+    ("case", "parallelism", "wanted", "placed", "parts", "pending"),
+    [
+        ("in proportion to its parallelism", 6, 12, {"idc": 4, "ack": 2}, {"idc": 8, "ack": 4}, 0),
+        ("all are given out though not all fits", 9, 18, {"idc": 4, "ack": 2}, {"idc": 12, "ack": 6}, 3),
+        ("a work queue has none", 6, None, {"idc": 4, "ack": 2}, {"idc": None, "ack": None}, 0),
+    ],
+)
+def test_completions_are_divided(
+    case: str, parallelism: int, wanted: int | None, placed: Any, parts: Any, pending: int
+) -> None:
+    world = fleet(("idc", "ack"), rooms={"idc": 4, "ack": 2})
+    train = decided(world, job(parallelism, wanted))
+    assert (world.placed(train), completions(world, train)) == (placed, parts), case
+    assert world.placement(train).pending == pending
+
+
+def test_parallelism_grows_where_the_job_is_and_completions_stay() -> None:
+    world = fleet(("idc", "ack"), rooms={"idc": 1, "ack": 0})
+    train = decided(world, job(3, 6))
+    world.delta("ack", *slots("new", 5))
+    world.run()
+    assert (world.placed(train), world.placement(train).pending) == ({"idc": 1}, 2)
+    world.delta("idc", *slots("more", 1))
+    world.run()
+    assert (world.placed(train), completions(world, train)) == ({"idc": 2}, {"idc": 6})
+
+
+def test_a_stuck_job_moves_by_delete_and_create() -> None:
+    world = fleet("idc", "ack", rooms={"idc": 2, "ack": 2})
+    train = decided(world, job(2, 4))
+    world.rebalance(train, idc=(2, 0))
+    world.run()
+    assert (world.placed(train), world.leaving(train)) == ({"ack": 2}, {"idc"})
+    assert completions(world, train) == {"ack": 4}
+
+
+@pytest.mark.parametrize("why", ["stuck", "drained", "deselected"])
+def test_a_job_with_a_success_stays_with_the_reason(why: str) -> None:
+    world = fleet("idc", "ack", rooms={"idc": 2, "ack": 2})
+    train = decided(world, job(2, 4))
+    world.status(train, "idc", replicas=2, succeeded=1)
+    if why == "stuck":
+        world.rebalance(train, idc=(1, 0))
+    elif why == "drained":
+        world.wish("idc", wish="drained")
+    else:
+        world.want(policy("ack"))
+    world.run()
+    assert world.placed(train) == {"idc": 2}
+    assert "JobHasSucceeded" in world.codes(train)
+
+
+def test_a_job_that_has_to_leave_without_room_elsewhere_waits_there() -> None:
+    world = fleet("idc", "ack", rooms={"idc": 2, "ack": 0})
+    train = decided(world, job(2, 4))
+    world.wish("idc", wish="drained")
+    world.run()
+    assert (world.placed(train), "NoRoomElsewhere" in world.codes(train)) == ({"idc": 2}, True)
+    world.delta("ack", *slots("new", 2))
+    world.run()
+    assert (world.placed(train), completions(world, train)) == ({"ack": 2}, {"ack": 4})
+
+
+def test_a_finished_job_does_not_wait_for_room() -> None:
+    world = fleet("idc", rooms={"idc": 1})
+    train = decided(world, job(3, 3))
+    assert world.placement(train).pending == 2
+    world.status(train, "idc", replicas=1, succeeded=3, finished=True)
+    world.run()
+    assert world.placement(train).pending == 0
+
+
+def test_an_indexed_job_goes_whole_to_one_member() -> None:
+    world = fleet(("idc", "ack"), rooms={"idc": 3, "ack": 4})
+    train = decided(world, job(4, 8, indexed=True))
+    assert (world.placed(train), completions(world, train)) == ({"ack": 4}, {"ack": 8})
+    big = decided(world, deployment("big", 5, kind="Job", is_job=True, completions=5, indexed=True))
+    assert (world.placed(big), "IndexedJob" in world.codes(big)) == ({}, True)
+
+
+def test_a_fixed_job_gets_its_completions_once() -> None:
+    weights = (StaticWeight(Affinity(names=("idc",)), 1), StaticWeight(Affinity(names=("ack",)), 2))
+    world = fleet(("idc", "ack"), rooms={"idc": 9, "ack": 9}, division="static", weights=weights)
+    train = decided(world, job(3, 9))
+    assert (world.placed(train), completions(world, train)) == ({"idc": 1, "ack": 2}, {"idc": 3, "ack": 6})
+
+
+# -- StatefulSets --------------------------------------------------------------------------------------------------
+
+
+def test_in_an_ordered_set_all_from_the_stuck_ordinal_up_are_stuck() -> None:
+    world = fleet("idc", "ack", rooms={"idc": 5, "ack": 5})
+    db = decided(world, deployment("db", 5, kind="StatefulSet", ordered=True))
+    world.status(db, "idc", replicas=5, ready=2, first_stuck_ordinal=2, pending=1)
+    world.rebalance(db, idc=(1, 2))
+    world.run()
+    assert world.placed(db) == {"idc": 2, "ack": 3}
+
+
+def test_an_ordered_set_shrinks_from_the_top_so_serving_ones_up_there_wait() -> None:
+    world = fleet("idc", "ack", rooms={"idc": 4, "ack": 5})
+    db = decided(world, deployment("db", 4, kind="StatefulSet", ordered=True))
+    world.status(db, "idc", replicas=4, ready=3, first_stuck_ordinal=1, pending=1)  # 0, 2 and 3 serve
+    world.rebalance(db, idc=(1, 3))
+    world.run()
+    assert world.placed(db) == {"idc": 4, "ack": 3}
+    world.status(db, "ack", replicas=3, ready=3)
+    world.run()
+    assert world.placed(db) == {"idc": 1, "ack": 3}
+
+
+# -- several components: whole, to one member ----------------------------------------------------------------------
+
+
+HEAD, WORKER = Component("head", Shape.of({"cpu": 2000}), 1), Component("worker", ONE_CPU, 3)
+
+
+def ray(name: str = "ray", **more: Any) -> Workload:
+    ref = ObjectRef(group="ray.io", version="v1", kind="RayCluster", namespace="test", name=name)
+    return Workload(ref, f"uid-{name}", revision=1, replicas=1, components=(HEAD, WORKER), divisible=False, **more)
+
+
+def ray_world(rooms: dict[str, list[int]], *tiers: Any, **options: Any) -> World:
+    world = World()
+    world.want(policy(*tiers, selectors=(Selector("RayCluster", "ray.io"),), **options))
+    for name, nodes in rooms.items():
+        world.member(name, *[node(f"{name}{i}", cpu) for i, cpu in enumerate(nodes)])
+    return world
+
+
+@pytest.mark.parametrize(
+    ("case", "rooms", "home"),
+    [
+        ("where all of it fits together", {"idc": [4], "ack": [2, 3]}, "ack"),
+        ("the first tier that can", {"idc": [5], "ack": [9]}, "idc"),
+        ("fits one by one, but not together", {"idc": [4], "ack": [2, 1]}, None),
+    ],
+)
+def test_it_goes_whole(case: str, rooms: dict[str, list[int]], home: str | None) -> None:
+    world = ray_world(rooms, "idc", "ack")
+    whole = decided(world, ray())
+    placement = world.placement(whole)
+    assert (world.placed(whole), placement.pending) == (({home: 4}, 0) if home else ({}, 4)), case
+    assert placement.whole
+    if home is None:
+        assert any("not together" in reason.message for reason in placement.reasons)
+
+
+def test_a_second_one_does_not_get_the_same_room_and_is_tried_again() -> None:
+    world = ray_world({"idc": [5], "ack": [4]}, ("idc", "ack"))
+    decided(world, ray())
+    second = decided(world, ray("second"))
+    assert (world.placed(second), world.placement(second).pending) == ({}, 4)
+    world.delta("ack", node("new", 2))
+    world.run()
+    assert world.placed(second) == {"ack": 4}
+
+
+def test_stuck_it_moves_whole_and_the_old_one_goes_when_the_new_one_serves() -> None:
+    world = ray_world({"idc": [5], "ack": [5]}, "idc", "ack")
+    whole = decided(world, ray())
+    world.status(whole, "idc", replicas=4, ready=3, pending=1)
+    world.rebalance(whole, idc=(1, 3))
+    world.run()
+    assert world.placed(whole) == {"idc": 4, "ack": 4}
+    world.status(whole, "ack", replicas=4, ready=4)
+    world.run()
+    assert (world.placed(whole), world.leaving(whole)) == ({"ack": 4}, {"idc"})
+
+
+# -- no pods at all: to every member selected ----------------------------------------------------------------------
+
+
+def service() -> Workload:
+    ref = ObjectRef(group="", version="v1", kind="Service", namespace="test", name="web")
+    return Workload(ref, "uid-service", revision=1)
+
+
+def service_world(**options: Any) -> World:
+    world = World()
+    world.want(policy(("a", "b", "c"), selectors=(Selector("Service"),), **options))
+    for name in "abc":
+        world.member(name)
+    return world
+
+
+def test_an_object_without_pods_goes_everywhere() -> None:
+    world = service_world()
+    web = decided(world, service())
+    assert set(world.placed(web)) == {"a", "b", "c"}
+    world.wish("a", wish="drained")
+    world.run()
+    assert set(world.placed(web)) == {"a", "b", "c"}, "nothing of it serves by itself: a drain leaves it"
+    world.want(policy("b", selectors=(Selector("Service"),)))
+    world.run()
+    assert (set(world.placed(web)), world.leaving(web)) == ({"b"}, {"a", "c"})
+
+
+def test_spread_bounds_it() -> None:
+    world = service_world(spread=(Spread("cluster", maximum=2),))
+    assert len(world.placed(decided(world, service()))) == 2
+
+
+# -- counts that a HorizontalPodAutoscaler owns --------------------------------------------------------------------
+
+
+def test_what_an_autoscaler_owns_counts_as_placed_and_is_left_alone() -> None:
+    world = fleet("idc", "ack", rooms={"idc": 3, "ack": 5})
+    web = decided(world, deployment("web", 4))
+    assert world.placed(web) == {"idc": 3, "ack": 1}
+    world.status(web, "idc", replicas=2, ready=2, autoscaler="hpa")
+    world.run()
+    (share, _) = world.placement(web).shares
+    assert (share.member, share.autoscaled, share.replicas) == ("idc", True, 2)
+    assert (world.placed(web), "Autoscaled" in world.codes(web)) == ({"idc": 2, "ack": 2}, True)
+    world.want(deployment("web", 1, generation=2))
+    world.run()
+    assert world.placed(web)["idc"] == 2
+    world.status(web, "idc", replicas=2, ready=2, autoscaler=None)
+    world.run()
+    assert sum(world.placed(web).values()) == 1
+
+
+# -- deletion ------------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_workload_leaves_everywhere_and_is_done_when_all_say_so() -> None:
+    world = fleet(("idc", "ack"), rooms={"idc": 2, "ack": 2})
+    web = decided(world, deployment("web", 4))
+    gone = decided(world, deployment("web", 4, generation=2, deleted=Tombstone(at=world.now, preserve=True)))
+    placement = world.placement(web)
+    assert (world.leaving(gone), placement.deleted, placement.preserve) == ({"idc", "ack"}, True, True)
+    assert world.state.room.room(ONE_CPU, "idc").free == 2
+    world.outcome(gone, "idc", "released")
+    world.run()
+    assert (world.leaving(gone), list(world.state.done())) == ({"ack"}, [])
+    world.outcome(gone, "ack", "retrying")
+    world.run()
+    assert world.leaving(gone) == {"ack"}
+    world.outcome(gone, "ack", "released")
+    world.run()
+    assert [done.ref for done in world.state.done()] == [gone.ref]
+
+
+def test_a_namesake_is_another_workload() -> None:
+    world = fleet("idc", rooms={"idc": 4})
+    decided(world, deployment("web", 3))
+    again = decided(world, deployment("web", 4, uid="another", generation=9))
+    assert (world.placed(again), world.placement(again).uid) == ({"idc": 4}, "another")
+    assert world.state.room.reserved("uid-web", "idc") == 0
+
+
+def test_another_template_is_reserved_anew() -> None:
+    world = fleet("idc", rooms={})
+    world.member("idc", node("a", 4))
+    web = decided(world, deployment("web", 2))
+    assert world.state.room.room(ONE_CPU, "idc").free == 2
+    decided(world, deployment("web", 2, shape=Shape.of({"cpu": 2000}), generation=2))
+    assert world.state.room.room(ONE_CPU, "idc").free == 0
+    assert world.placed(web) == {"idc": 2}

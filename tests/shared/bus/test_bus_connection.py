@@ -1,0 +1,126 @@
+"""The connection mends itself for ever; the streams are what the table says."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from shared.bus import STREAMS, Bus, BusSettings, Message, jetstream
+from shared.bus.streams import template_of
+from shared.errors import BusUnavailable
+from shared.nats_server import NatsServer, binary
+
+
+class TestConnection:
+    async def test_the_first_server_is_waited_for(self, tmp_path: Path) -> None:
+        server = NatsServer(tmp_path)
+        async with server:
+            pass  # it has a port now, and is down
+        connected = anyio.Event()
+
+        async def connect() -> None:
+            async with Bus.connect(BusSettings(url=server.url), name="test") as bus:
+                assert bus.connected
+                connected.set()
+
+        with anyio.fail_after(15):
+            async with anyio.create_task_group() as group, server:
+                group.start_soon(connect)
+                await connected.wait()
+
+    async def test_waiting_for_it_can_be_cancelled(self, tmp_path: Path) -> None:
+        with anyio.fail_after(5):
+            with anyio.move_on_after(0.3) as scope:
+                async with Bus.connect(BusSettings(url="nats://127.0.0.1:1"), name="test"):
+                    raise AssertionError("nobody listens there")
+        assert scope.cancelled_caught
+
+    async def test_any_number_of_restarts_is_survived(
+        self, own_server: Callable[[], NatsServer], eventually: Callable
+    ) -> None:
+        async with own_server() as server, Bus.connect(BusSettings(url=server.url), name="test") as bus:
+            await bus.ensure_streams()
+            for round_ in range(1, 4):
+                await server.stop(kill=bool(round_ % 2))
+                await eventually(lambda: not bus.connected)
+                await server.start()
+                assert await bus.publish("brim.status.a", b"", timeout=10) == round_
+
+    async def test_a_connection_closed_for_good_is_replaced_with_its_subscriptions(
+        self, bus: Bus, eventually: Callable
+    ) -> None:
+        """The server cuts a client that sends more than the limit, and nats-py then gives up for good."""
+        seen: list[bytes] = []
+
+        async def handler(message: Message) -> bytes:
+            seen.append(message.data)
+            return b"served"
+
+        view = bus.view("STATUS", resync=3600)
+        async with anyio.create_task_group() as group:
+            group.start_soon(bus.serve, "test.ask", handler)
+            group.start_soon(view.run)
+            await view.ready()
+            old = bus._connection._client
+            await old.publish("x", b"x" * bus.max_payload, headers={"too": "much"})
+            await eventually(lambda: old.is_closed)
+            await eventually(lambda: bus.connected)
+            assert await bus.request("test.ask", b"again", timeout=5) == b"served"
+            await bus.publish("brim.status.idc.a", b"1")
+            await eventually(lambda: "brim.status.idc.a" in view.items())
+            group.cancel_scope.cancel()
+
+    async def test_without_jetstream_it_says_what_is_missing(self, tmp_path: Path, eventually: Callable) -> None:
+        ports = ["--ports_file_dir", str(tmp_path), "-a", "127.0.0.1", "-p", "-1"]
+        with subprocess.Popen([binary(), *ports], stderr=subprocess.DEVNULL) as process:
+            try:
+                await eventually(lambda: [path for path in tmp_path.glob("*.ports") if path.read_text()])
+                (ports_file,) = tmp_path.glob("*.ports")
+                url = json.loads(ports_file.read_text())["nats"][0]
+                async with Bus.connect(BusSettings(url=url), name="test") as bus:
+                    with pytest.raises(BusUnavailable, match="start nats-server with JetStream"):
+                        await bus.ensure_streams()
+            finally:
+                process.terminate()
+
+
+class TestStreams:
+    async def test_ensuring_twice_changes_nothing(self, bus: Bus) -> None:
+        await bus.publish("brim.desired.a", b"1")
+        await bus.ensure_streams()
+        assert (await bus.stream_info("DESIRED")).messages == 1
+
+    async def test_an_older_configuration_is_brought_up_to_date(self, bus: Bus) -> None:
+        config = STREAMS["STATUS"].config(1, 120) | {"max_msgs_per_subject": 9, "allow_rollup_hdrs": False}
+        await jetstream.api(bus._connection, "STREAM.UPDATE.STATUS", config, what="STATUS")
+        await bus.ensure_streams()
+        answer = await jetstream.api(bus._connection, "STREAM.INFO.STATUS", what="STATUS")
+        now = answer["config"]
+        assert isinstance(now, dict)
+        assert (now["max_msgs_per_subject"], now["allow_rollup_hdrs"]) == (1, True)
+
+    @pytest.mark.parametrize(
+        ("stream", "history"), [("DESIRED", 5), ("PLACEMENT", 10), ("STATUS", 1), ("PODS", 1), ("OUTCOME", 1)]
+    )
+    async def test_keeps_so_many_per_subject(self, bus: Bus, stream: str, history: int) -> None:
+        subject = STREAMS[stream].subjects[0].replace(">", "x")
+        for number in range(12):
+            await bus.publish(subject, b"%d" % number)
+        held = [message.data for message in await bus.history(stream, subject)]
+        assert held == [b"%d" % number for number in range(12 - history, 12)]
+
+    async def test_a_rebalance_request_replaces_the_one_before(self, bus: Bus) -> None:
+        for number in range(3):
+            await bus.publish("brim.rebalance.Deployment~apps.default.web", b"%d" % number)
+        assert (await bus.stream_info("REBALANCE")).messages == 1
+
+    def test_every_stream_has_a_template_for_spans(self) -> None:
+        for spec in STREAMS.values():
+            assert template_of(spec.subjects[0].replace(">", "a.b.c").replace("*", "a")) == spec.template
+
+    def test_what_has_no_stream_is_named_by_its_first_two_tokens(self) -> None:
+        assert template_of("brim.read.idc") == "brim.read"
+        assert template_of("x") == "x"

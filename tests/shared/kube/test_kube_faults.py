@@ -1,0 +1,119 @@
+"""Every wrong answer of a member becomes one of brim's errors, in a sentence that names member and request."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from shared.contracts.refs import ObjectRef
+from shared.errors import BrimError, MemberUnavailable, NotFound, Refused, WatchExpired, WriteConflict
+from shared.kube import NODES, KubeObject, faults
+
+SETTINGS = ObjectRef(version="v1", kind="ConfigMap", namespace="default", name="settings")
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, Refused),
+        (401, Refused),
+        (403, Refused),
+        (404, NotFound),
+        (405, Refused),
+        (409, WriteConflict),
+        (410, WatchExpired),
+        (422, Refused),
+        (429, MemberUnavailable),
+        (500, MemberUnavailable),
+        (503, MemberUnavailable),
+        (504, MemberUnavailable),
+    ],
+)
+async def test_a_status_code_is_an_error(one_member, status: int, error: type[BrimError]) -> None:
+    async with one_member() as one, one.client() as client:
+        await client.resource_of("", "v1", "ConfigMap")
+        one.member.faults.answer(status, path="configmaps")
+        with pytest.raises(error) as raised:
+            await client.get(SETTINGS)
+    assert type(raised.value) is error
+    assert "member idc: get ConfigMap default/settings: a fault was injected" in str(raised.value)
+
+
+async def test_the_servers_wish_to_wait_is_kept(one_member) -> None:
+    async with one_member() as one, one.client() as client:
+        one.member.faults.answer(429, path="version", retry_after=7)
+        with pytest.raises(MemberUnavailable) as raised:
+            await client.ping()
+    assert raised.value.retry_after == 7.0
+    assert raised.value.code == "TooManyRequests"
+
+
+async def test_a_hung_request_ends_in_time(one_member) -> None:
+    async with one_member() as one, one.client() as client:
+        one.member.faults.hang(path="version")
+        with pytest.raises(MemberUnavailable, match="no answer in time"):
+            await client.ping(timeout=0.2)
+
+
+@pytest.mark.parametrize("fault", ["reset", "rubbish"])
+async def test_a_broken_answer_is_no_answer(one_member, fault: str) -> None:
+    async with one_member() as one, one.client() as client:
+        getattr(one.member.faults, fault)(path="version")
+        with pytest.raises(MemberUnavailable, match="member idc: read /version"):
+            await client.ping()
+
+
+async def test_rubbish_for_a_list_is_no_empty_list(one_member) -> None:
+    async with one_member() as one, one.client() as client:
+        one.member.faults.rubbish(path="/nodes")
+        with pytest.raises(MemberUnavailable, match="not what Kubernetes answers"):
+            [page async for page in client.list_pages(NODES, KubeObject)]
+
+
+async def test_a_member_that_is_away_is_unavailable(one_member) -> None:
+    async with one_member() as one, one.client() as client:
+        await one.member.pause()
+        with pytest.raises(MemberUnavailable):
+            await client.ping()
+        await one.member.resume()
+        assert await client.ping() == "v1.34.1"
+
+
+def _status(code: int, reason: str, **details: object) -> bytes:
+    return json.dumps(
+        {"kind": "Status", "code": code, "reason": reason, "message": "said so", "details": details}
+    ).encode()
+
+
+def test_a_refused_apply_names_the_managers() -> None:
+    causes = [
+        {
+            "reason": "FieldManagerConflict",
+            "message": 'conflict with "kubectl" using apps/v1',
+            "field": ".spec.replicas",
+        },
+        {"reason": "FieldManagerConflict", "message": 'conflict with "argo"', "field": ".spec.paused"},
+        {"reason": "FieldManagerConflict", "message": 'conflict with "kubectl" using v1', "field": ".data"},
+    ]
+    error = faults.error_of("idc", "apply Deployment test/web", 409, _status(409, "Conflict", causes=causes), {})
+    assert isinstance(error, WriteConflict)
+    assert (error.code, error.managers) == ("FieldManagerConflict", ("kubectl", "argo"))
+
+
+@pytest.mark.parametrize("reason", ["AlreadyExists", "Conflict"])
+def test_other_conflicts_keep_their_reason(reason: str) -> None:
+    error = faults.error_of("idc", "create", 409, _status(409, reason), {})
+    assert (type(error), error.code) == (WriteConflict, reason)
+
+
+def test_a_page_of_some_proxy_is_quoted_but_not_at_length() -> None:
+    error = faults.error_of("idc", "get", 502, b"<html>\n" + b"x" * 5000, {})
+    assert isinstance(error, MemberUnavailable)
+    assert len(str(error)) < 300
+
+
+def test_no_server_puts_us_off_for_ever() -> None:
+    error = faults.error_of("idc", "get", 503, b"", {"Retry-After": "86400"})
+    assert isinstance(error, MemberUnavailable)
+    assert error.retry_after == 300.0
