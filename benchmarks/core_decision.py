@@ -2,7 +2,8 @@
 
     python -m benchmarks.core_decision [--members 100] [--nodes 5000]
 
-Prints one JSON object; times in microseconds unless the name says otherwise. One core; CPU time, so that neighbours do not count.
+Prints one JSON object; times in microseconds unless the name says otherwise. One core; CPU time, so that
+neighbours do not count.
 """
 
 from __future__ import annotations

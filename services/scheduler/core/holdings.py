@@ -21,8 +21,7 @@ from services.scheduler.core.values import Component, Shape
 
 ORDER = (READY, UPCOMING, HEADROOM, VIRTUAL)
 COMING = (UPCOMING, READY, HEADROOM, VIRTUAL)  # for what was promised a node of a pool
-_AHEAD = 256
-
+_AHEAD = 256  # rows sorted ahead at a time
 
 Rows: TypeAlias = dict[int, int]
 
@@ -239,14 +238,15 @@ class Holdings:
         """On the nodes with the most room first, as kube-scheduler spreads by default: most pods go there."""
         slot = self._shapes.slot(part.shape)
         cursor = int(self._shapes.cursor[slot, table.number])
-        ahead = self._shapes.ahead.setdefault((slot, table.number), [])
+        lists = self._shapes.ahead.setdefault(slot, {})
+        ahead = lists.setdefault(table.number, [])
         if cursor >= 0:
             ahead.append(cursor)
         scanned = False
         while count:
             if not ahead and not scanned:
                 ahead, scanned = self._roomiest(table, part.shape)
-                self._shapes.ahead[slot, table.number] = ahead
+                lists[table.number] = ahead
             if not ahead:
                 self._shapes.cursor[slot, table.number] = -1
                 return count
@@ -262,10 +262,8 @@ class Holdings:
         """Some rows, the roomiest last; and whether these are all that have room."""
         counts = self._shapes.counts(shape, table)
         counts *= self._nodes.weight[0, table.base : table.base + table.top]
-        if len(counts) > _AHEAD:
-            some = np.argpartition(counts, -_AHEAD)[-_AHEAD:]
-        else:
-            some = np.arange(len(counts))
+        few = len(counts) <= _AHEAD
+        some = np.arange(len(counts)) if few else np.argpartition(counts, -_AHEAD)[-_AHEAD:]
         some = some[counts[some] > 0]
         return some[np.argsort(counts[some], kind="stable")].tolist(), len(some) < _AHEAD
 

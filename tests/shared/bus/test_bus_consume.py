@@ -248,9 +248,17 @@ class TestEnd:
         """Also what was on its way, or arrived and was not taken yet, goes back."""
         await asyncio.gather(*(bus.publish(f"brim.submit.{number}", b"") for number in range(3000)))
         for _ in range(5):
+            flowing = anyio.Event()
             handler = Recorder()
-            async with consuming(bus, handler, ack_wait=60):
-                await eventually(lambda handler=handler: len(handler.seen) > 50)
+
+            async def handle(message: Message, handler: Recorder = handler, flowing: anyio.Event = flowing) -> None:
+                await handler(message)
+                if len(handler.seen) > 50:
+                    flowing.set()
+
+            async with consuming(bus, handle, ack_wait=60):
+                with anyio.fail_after(40):
+                    await flowing.wait()
         async with consuming(bus, Recorder(), ack_wait=60):
             await eventually(settled(bus))
 
