@@ -122,6 +122,13 @@ ACTION = StreamSpec(
     max_bytes=16 * MIB,
     discard="new",
 )
+COST = StreamSpec(
+    "COST",
+    ("brim.cost.>",),
+    "brim.cost.<member>.<kind>.<namespace>.<name>",
+    history=1,
+    tombstones=True,
+)
 OUTCOME = StreamSpec(
     "OUTCOME",
     ("brim.outcome.>",),
@@ -145,6 +152,7 @@ STREAMS: Mapping[str, StreamSpec] = {
         BINDING,
         REBALANCE,
         ACTION,
+        COST,
         OUTCOME,
         REJECTED,
         LEASE,

@@ -16,6 +16,11 @@ APPLIED_ANNOTATION: Final = "brim.dev/applied"  # on the object: a digest of the
 FAILBACK_ANNOTATION: Final = "brim.dev/failback"  # on a policy: moves per hour back to an earlier tier
 TRACEPARENT_ANNOTATION: Final = "brim.dev/traceparent"  # on the object: the trace of its last change
 MEMBER_ANNOTATION: Final = "brim.dev/member"  # in what the command line prints only: whose object it is
+UNIT_ANNOTATION: Final = "brim.dev/unit"  # on a pod that brim bound: idc, ecs or eci
+DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"  # on a pod: which replica goes first
+CEILING_ANNOTATION: Final = (
+    "brim.dev/max-hourly-cost"  # on a policy or workload: what elastic and virtual room may cost
+)
 
 FIELD_MANAGER: Final = "brim"  # owns all that a manifest says, but replicas
 REPLICAS_MANAGER: Final = "brim-replicas"  # owns the replica count alone

@@ -85,11 +85,51 @@ class Pool(Part):
         return room if self.stock is None else min(room, self.stock)
 
 
+class VirtualStock(Part):
+    """What a virtual node sells.
+
+    stock: instances left by size or instance type; what is not named is in stock, number unknown; 0 is none.
+    vcpu, gib: price per hour of a size's vCPU and GiB. types: price per hour by instance type. spot: what a spot
+    instance costs, as a share of that.
+    """
+
+    node: str
+    stock: dict[str, int] = {}
+    vcpu: float = 0.0
+    gib: float = 0.0
+    types: dict[str, float] = {}
+    spot: float = 1.0
+
+
+class EciProfile(Part):
+    """One selector of ConfigMap kube-system/eci-profile: what it matches runs on ECI, with this effect on the pod.
+
+    namespace_labels, object_labels: labels that the namespace and the pod must have; None does not ask.
+    """
+
+    name: str
+    namespace_labels: dict[str, str] | None = None
+    object_labels: dict[str, str] | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class Surroundings(Part):
+    """What deciding inside a member needs beside its nodes; told whole whenever some of it changes.
+
+    namespaces: labels of every namespace.
+    """
+
+    namespaces: dict[str, dict[str, str]] = {}
+    virtual: tuple[VirtualStock, ...] = ()
+    profiles: tuple[EciProfile, ...] = ()
+
+
 class Snapshot(Contract):
     """All of a member, or one chunk of it (0-based `chunk` of `chunks`); classes, pools and bound come first.
 
     number: the last delta that is contained. bound: bound replicas per workload uid, in the same revision as
-    the free amounts.
+    the free amounts. surroundings: in the first chunk only.
     """
 
     TYPE: ClassVar[str] = "dev.brim.capacity.snapshot.v1"
@@ -105,10 +145,11 @@ class Snapshot(Contract):
     nodes: NodeColumns = NodeColumns()
     pools: tuple[Pool, ...] = ()
     bound: dict[str, int] = {}
+    surroundings: Surroundings | None = None
 
 
 class Delta(Contract):
-    """What changed since `number - 1`. pools: the whole list, or None for unchanged. bound: changed ones; 0 ends."""
+    """What changed since `number - 1`. pools, surroundings: whole, or None for unchanged. bound: changed; 0 ends."""
 
     TYPE: ClassVar[str] = "dev.brim.capacity.delta.v1"
 
@@ -122,6 +163,7 @@ class Delta(Contract):
     removed: list[str] = []
     pools: tuple[Pool, ...] | None = None
     bound: dict[str, int] = {}
+    surroundings: Surroundings | None = None
 
 
 class Heartbeat(Contract):

@@ -13,10 +13,13 @@ from shared.bus import streams
 from shared.bus.streams import StreamSpec
 from shared.contracts import examples, subjects
 from shared.contracts.base import Contract
+from shared.contracts.binding import Annotate, Bind, Evict, Note, Pend, Release
 from shared.contracts.capacity import Delta, Heartbeat, Snapshot
+from shared.contracts.cost import Cost
 from shared.contracts.desired import Desired, Revision
 from shared.contracts.outcome import Outcome, Rejected
 from shared.contracts.placement import Placement
+from shared.contracts.pod import Pod
 from shared.contracts.read import Read, ReadAnswer
 from shared.contracts.rebalance import Rebalance
 from shared.contracts.status import Status
@@ -173,9 +176,10 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     _kept(
         streams.PODS,
         subjects.pod("idc", "test", "qwen3-5665b88779-7k2xw"),
-        "Set aside for pods that brim binds to nodes itself. Nothing is written to it yet.",
+        "Pods that brim binds to nodes itself, bound ones that count for constraints, and serverless instances.",
         INVENTORY,
-        (SCHEDULER,),
+        (SCHEDULER, CLI),
+        Pod,
     ),
     _kept(
         streams.STATUS,
@@ -196,9 +200,15 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     _kept(
         streams.BINDING,
         subjects.binding("idc", "test", "qwen3-5665b88779-7k2xw"),
-        "Set aside for pods that brim binds to nodes itself. Nothing is written to it yet.",
+        "What is to be done with one pod: bind it, say that it fits nowhere, evict it, and so on.",
         SCHEDULER,
         (EXECUTOR,),
+        Bind,
+        Pend,
+        Annotate,
+        Evict,
+        Note,
+        Release,
     ),
     _kept(
         streams.REBALANCE,
@@ -214,6 +224,14 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         "Set aside for one-shot verbs (approve, undo). Nothing is written to it yet.",
         CLI,
         ("the service named",),
+    ),
+    _kept(
+        streams.COST,
+        subjects.cost("ack", _REF),
+        "What a workload's pods have cost and cost now in one member.",
+        INVENTORY,
+        (CLI,),
+        Cost,
     ),
     _kept(
         streams.OUTCOME,

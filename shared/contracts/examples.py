@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared.contracts.base import Contract
+from shared.contracts.base import Contract, JsonObject
+from shared.contracts.binding import Annotate, Bind, Evict, Note, Pend, Release
 from shared.contracts.capacity import Delta, Heartbeat, NodeClass, NodeColumns, Pool, Snapshot
+from shared.contracts.cost import Booked, Cost, Meter
 from shared.contracts.desired import Desired, Revision
 from shared.contracts.outcome import FieldFault, Outcome, Rejected
 from shared.contracts.placement import Placement, Reason, Rest, Seen, Share
+from shared.contracts.pod import Instance, Owner, Pod
 from shared.contracts.read import Read, ReadAnswer
 from shared.contracts.rebalance import Rebalance, Stuck
 from shared.contracts.refs import ObjectRef, Order
@@ -68,6 +71,11 @@ _PLACEMENT = Placement(
     cause="scaled",
     decided_at=NOW,
 )
+
+_POD: Final = "qwen3-5665b88779-7k2xw"
+_POD_UID: Final = "0d4f1c8e-7f57-4a86-9d0b-0a5d1f6f1f6b"
+_VIRTUAL: Final = "virtual-kubelet-cn-zhangjiakou-a"
+_OF_POD: Final[JsonObject] = {"member": "idc", "namespace": "test", "name": _POD, "uid": _POD_UID, "at": NOW}
 
 _EXAMPLES: Final[tuple[Contract, ...]] = (
     Delete(refs=(REF,), preserve=False),
@@ -166,6 +174,58 @@ _EXAMPLES: Final[tuple[Contract, ...]] = (
         asked_at=NOW,
     ),
     Outcome(member="idc", ref=REF, uid=UID, order=ORDER, result="applied", at=NOW + 0.1),
+    Pod(
+        member="idc",
+        namespace="test",
+        name=_POD,
+        uid=_POD_UID,
+        workload=UID,
+        owner=Owner(group="apps", kind="Deployment", name="qwen3"),
+        labels={"app": "qwen3", "pod-template-hash": "5665b88779"},
+        scheduler="brim-scheduler",
+        requests={"cpu": 2000, "pods": 1},
+        node=_VIRTUAL,
+        phase="Running",
+        ready=True,
+        created_at=NOW - 60,
+        bound_at=NOW - 59,
+        instance=Instance(name="eci-2ze8w1k5t0q7", size="2-4Gi", since=NOW - 58, per_hour=0.25),
+        observed_at=NOW,
+    ),
+    Bind.model_validate(
+        {
+            **_OF_POD,
+            "order": ORDER,
+            "node": _VIRTUAL,
+            "unit": "eci",
+            "annotations": {"controller.kubernetes.io/pod-deletion-cost": "-1", "brim.dev/unit": "eci"},
+            "perHour": 0.25,
+        }
+    ),
+    Pend.model_validate({**_OF_POD, "order": ORDER, "message": MESSAGE}),
+    Annotate.model_validate(
+        {**_OF_POD, "order": ORDER, "annotations": {"controller.kubernetes.io/pod-deletion-cost": "0"}}
+    ),
+    Evict.model_validate(
+        {**_OF_POD, "order": ORDER, "reason": "Preempted", "message": "Preempted by pod test/urgent-0 on node node-1"}
+    ),
+    Note.model_validate(
+        {
+            **_OF_POD,
+            "order": ORDER,
+            "reason": "OtherScheduler",
+            "message": "ResourcePolicy test/cost selects it, but it names default-scheduler: brim leaves it alone",
+        }
+    ),
+    Release.model_validate({**_OF_POD, "order": ORDER, "instance": "eci-2ze8w1k5t0q7"}),
+    Cost(
+        member="ack",
+        ref=REF,
+        uid=UID,
+        booked=(Booked(unit="ecs", amount=1.5, hours=3.0, pods=2),),
+        meters=(Meter(pod=_POD, uid=_POD_UID, unit="ecs", since=NOW - 600, per_hour=0.5),),
+        observed_at=NOW,
+    ),
     Rejected(
         service="scheduler",
         subject="brim.submit.apply",

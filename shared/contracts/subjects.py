@@ -83,6 +83,21 @@ def pod(member: str, namespace: str, name: str) -> str:
     return f"brim.pod.{encode(member)}.{encode(namespace)}.{encode(name)}"
 
 
+def pods(member: str) -> str:
+    """Filter: every pod that is told of a member."""
+    return f"brim.pod.{encode(member)}.>"
+
+
+def pod_of(subject: str) -> tuple[str, str, str]:
+    """(member, namespace, name) of a pod's or a binding's subject. Raises ValueError for one of another form."""
+    _, _, member, namespace, name = subject.split(".")
+    return decode(member), decode(namespace), decode(name)
+
+
+def cost(member: str, ref: ObjectRef) -> str:
+    return f"brim.cost.{encode(member)}.{_object(ref)}"
+
+
 def status(member: str, ref: ObjectRef) -> str:
     return f"brim.status.{encode(member)}.{_object(ref)}"
 

@@ -1,0 +1,48 @@
+"""COST: what a workload's pods have cost and cost now in one member."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from shared.contracts.base import Contract, Part
+from shared.contracts.refs import ObjectRef
+from shared.units import Unit
+
+
+class Meter(Part):
+    """One pod that is being paid for. since: Unix seconds. per_hour: its share of its node, or its instance."""
+
+    pod: str
+    uid: str
+    unit: Unit
+    since: float
+    per_hour: float
+
+
+class Booked(Part):
+    """What pods that have ended cost in all. hours: of pods, added up."""
+
+    unit: Unit
+    amount: float
+    hours: float
+    pods: int
+
+
+class Cost(Contract):
+    """The sum for a moment is what is booked, plus for each meter (moment − since) × per_hour.
+
+    ref: the workload, or a pod's own controller where brim did not propagate it. uid: the workload's in DESIRED.
+    """
+
+    TYPE: ClassVar[str] = "dev.brim.cost.v1"
+
+    member: str
+    ref: ObjectRef
+    uid: str = ""
+    booked: tuple[Booked, ...] = ()
+    meters: tuple[Meter, ...] = ()
+    observed_at: float
+
+    @property
+    def per_hour(self) -> float:
+        return sum(meter.per_hour for meter in self.meters)
