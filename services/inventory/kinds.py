@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Final
 
-from shared.contracts import cluster, policy
+from shared.contracts import own_kinds
 from shared.contracts.refs import ObjectRef
-
-NOT_IN_MEMBERS: Final = policy.GROUPS | {cluster.GROUP}  # objects of these groups are for brim itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,7 @@ class Kinds:
         self._grown = asyncio.Event()
 
     def knows(self, kind: str, group: str) -> bool:
-        return group in NOT_IN_MEMBERS or (kind, group) in self._known
+        return group in own_kinds.GROUPS or (kind, group) in self._known
 
     def add(self, ref: ObjectRef) -> None:
         if not self.knows(ref.kind, ref.group):

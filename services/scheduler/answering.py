@@ -19,6 +19,7 @@ from shared.clock import Clock
 from shared.contracts import subjects
 from shared.contracts.desired import Desired
 from shared.contracts.outcome import FieldFault
+from shared.contracts.own_kinds import is_for_brim
 from shared.contracts.refs import ObjectRef, Order
 from shared.contracts.submit import Plan, Planned
 from shared.errors import Fault, Invalid
@@ -60,7 +61,7 @@ class Planner:
         planned: list[Workload | WorkloadKey] = [
             workload_of(write.desired)
             for write, checked in zip(verdict.writes, sound, strict=True)
-            if checked.policy is None and not is_member(checked.ref)
+            if not is_for_brim(checked.ref)
         ]
         if not planned and not keys:
             keys = self._all()

@@ -30,6 +30,7 @@ from shared.contracts.outcome import Outcome
 from shared.contracts.placement import Placement
 from shared.contracts.rebalance import Rebalance
 from shared.contracts.refs import ObjectRef
+from shared.contracts.resource_policy import is_resource_policy
 from shared.contracts.status import Status
 from shared.errors import BrimError, Invalid
 
@@ -130,6 +131,9 @@ class Following:
 
     def take(self, desired: Desired, headers: Mapping[str, str]) -> None:
         """A new state of an object, whoever brings it: the stream, or the intake right after storing it."""
+        if is_resource_policy(desired.ref.kind, desired.ref.group):
+            self._tidying.noticed(desired)
+            return
         try:
             value = wanted_of(desired)
         except (Invalid, ValueError, KeyError) as error:

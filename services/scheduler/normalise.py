@@ -28,6 +28,7 @@ from shared.contracts import cluster, policy
 from shared.contracts.base import JsonObject
 from shared.contracts.cluster import ClusterManifest
 from shared.contracts.desired import Desired
+from shared.contracts.own_kinds import is_for_brim
 from shared.contracts.policy import ClusterAffinity, NamedAffinity, PlacementSpec
 from shared.contracts.policy import LabelSelector as WrittenSelector
 from shared.contracts.policy import Policy as WrittenPolicy
@@ -35,9 +36,12 @@ from shared.contracts.refs import ObjectRef
 
 
 def wanted_of(desired: Desired) -> Wanted:
-    """What an object of DESIRED is to the scheduler. A deleted policy or member is gone at once."""
+    """What an object of DESIRED is to the scheduler. A deleted policy or member is gone at once.
+
+    Not for ResourcePolicies: they are about pods inside members.
+    """
     ref = desired.ref
-    if desired.deleted is not None and leaves_at_once(ref):
+    if desired.deleted is not None and is_for_brim(ref):
         return gone(ref)
     if policy.is_policy(ref.kind, ref.group):
         return policy_of(WrittenPolicy.read(desired.manifest), ref)
@@ -57,11 +61,6 @@ def gone(ref: ObjectRef) -> Gone:
 
 def is_member(ref: ObjectRef) -> bool:
     return (ref.kind, ref.group) == (cluster.KIND, cluster.GROUP)
-
-
-def leaves_at_once(ref: ObjectRef) -> bool:
-    """Whether the object itself is in no member, so that its deletion has nothing to wait for."""
-    return is_member(ref) or policy.is_policy(ref.kind, ref.group)
 
 
 # -- workloads -----------------------------------------------------------------------------------------------

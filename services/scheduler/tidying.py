@@ -11,12 +11,13 @@ import anyio
 from services.scheduler.core.engine import SchedulerState
 from services.scheduler.deciding import Deciding
 from services.scheduler.intake.known import Known
-from services.scheduler.normalise import gone, leaves_at_once
+from services.scheduler.normalise import gone
 from services.scheduler.publishing import Publisher
 from shared.backoff import Backoff, Retries
 from shared.bus import Bus, Message
 from shared.contracts import subjects
 from shared.contracts.desired import Desired
+from shared.contracts.own_kinds import is_for_brim
 from shared.contracts.placement import Placement
 from shared.contracts.refs import ObjectRef
 from shared.errors import BusUnavailable, WriteConflict
@@ -48,7 +49,7 @@ class Tidying:
         """A new state of an object."""
         if desired.deleted is None:
             self._left.pop(desired.ref.key, None)
-        elif leaves_at_once(desired.ref):
+        elif is_for_brim(desired.ref):
             self._left[desired.ref.key] = desired.ref
             self.wake()
 

@@ -33,13 +33,11 @@ REFUSED_KINDS: Final[dict[str, str]] = {
     "CronFederatedHPA": "scaling by the clock",
     "OverridePolicy": "changing manifests per member",
     "ClusterOverridePolicy": "changing manifests per member",
-    "ResourcePolicy": "choosing units of nodes inside one member",
 }
 _REFUSED_GROUPS: Final = GROUPS | {
     "autoscaling.karmada.io",
     "autoscaling.one.alibabacloud.com",
     "autoscaling.alibabacloud.com",
-    "scheduling.alibabacloud.com",
 }
 
 # Fields that the API knows and brim does not act on yet; "[]" is every item of a list. The value says what for.

@@ -20,6 +20,11 @@ from shared.units import UNITS
 GROUP: Final = "scheduling.alibabacloud.com"
 VERSION: Final = "v1alpha1"
 KIND: Final = "ResourcePolicy"
+MAX_UNITS: Final = 32
+
+
+def is_resource_policy(kind: str, group: str) -> bool:
+    return (kind, group) == (KIND, GROUP)
 
 
 def _amounts(given: dict[str, str]) -> dict[str, str]:
@@ -65,6 +70,12 @@ class PolicyUnit(Part):
     pod_annotations: dict[str, str] = {}
 
 
+def _some(units: tuple[PolicyUnit, ...]) -> tuple[PolicyUnit, ...]:
+    if not 1 <= len(units) <= MAX_UNITS:
+        raise ValueError(f"give 1 to {MAX_UNITS} units, such as resource: idc and resource: eci")
+    return units
+
+
 class WhenTryNextUnits(Part):
     policy: Literal["LackResourceOrExceedMax", "ExceedMax", "LackResourceAndNoTerminating", "TimeoutOrExceedMax"] = (
         "LackResourceOrExceedMax"
@@ -77,7 +88,7 @@ class ResourcePolicySpec(Part):
 
     selector: dict[str, str] = {}
     strategy: Literal["prefer"] = "prefer"
-    units: tuple[PolicyUnit, ...] = Field(min_length=1, max_length=32)
+    units: Annotated[tuple[PolicyUnit, ...], AfterValidator(_some)]
     preempt_policy: Literal["AfterAllUnits", "BeforeNextUnit"] = "AfterAllUnits"
     ignore_previous_pod: bool = False
     ignore_terminating_pod: bool = True

@@ -70,3 +70,21 @@ def test_a_policy_that_matches_nothing() -> None:
 def test_an_object_that_no_policy_selects() -> None:
     (warning,) = warnings(CLUSTER, policy(selector="{apiVersion: apps/v1, kind: Deployment}"), SERVICE)
     assert "no policy selects it" in warning
+
+
+def units(name: str, selector: str) -> str:
+    return (
+        "{apiVersion: scheduling.alibabacloud.com/v1alpha1, kind: ResourcePolicy, "
+        f"metadata: {{name: {name}, namespace: test}}, "
+        f"spec: {{selector: {selector}, units: [{{resource: idc}}, {{resource: eci}}]}}}}"
+    )
+
+
+def test_two_resource_policies_that_can_select_one_pod() -> None:
+    assert warnings(units("a", "{app: web}"), units("b", "{app: db}")) == []
+    (warning,) = warnings(units("a", "{app: web}"), units("b", "{tier: front}"))
+    assert warning.startswith("ResourcePolicy test/a can select the same pods")
+
+
+def test_a_resource_policy_is_no_object_that_goes_to_members() -> None:
+    assert warnings(CLUSTER, units("a", "{app: web}")) == []

@@ -291,7 +291,7 @@ KINDS = {
     "FederatedHPA": ("autoscaling.karmada.io", True),
     "OverridePolicy": ("policy.one.alibabacloud.com", True),
     "ClusterOverridePolicy": ("policy.karmada.io", True),
-    "ResourcePolicy": ("scheduling.alibabacloud.com", True),
+    "ResourcePolicy": ("scheduling.alibabacloud.com", False),
     "ClusterTaintPolicy": ("policy.karmada.io", True),
     "Rollout": ("rollouts.kruise.io", False),
     "PropagationPolicy": ("policy.karmada.io", False),

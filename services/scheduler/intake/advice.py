@@ -9,8 +9,10 @@ from services.scheduler.core.values import Policy, Workload
 from services.scheduler.intake.checking import Checked
 from services.scheduler.intake.known import Key, Known
 from services.scheduler.normalise import is_member, policy_of, wanted_of
+from shared.contracts import resource_policy
 from shared.contracts.policy import ClusterAffinity
 from shared.contracts.policy import Policy as WrittenPolicy
+from shared.contracts.resource_policy import ResourcePolicy
 
 SHOWN = 10  # names in one sentence
 
@@ -28,6 +30,8 @@ class Advisor:
         for checked in sound:
             if checked.policy is not None:
                 found[checked.ref.key] = tuple(self._about_policy(checked.policy, checked))
+            elif checked.resource_policy is not None:
+                found[checked.ref.key] = tuple(self._about_units(checked.resource_policy))
             elif not is_member(checked.ref):
                 found[checked.ref.key] = tuple(self._about_object(checked))
         return found
@@ -50,6 +54,20 @@ class Advisor:
                 if isinstance(value, Workload) and specificity(read, value):
                     return True
         return False
+
+    def _about_units(self, written: ResourcePolicy) -> Iterator[str]:
+        """Pods that people create straight in a member are not known here: only other policies are."""
+        mine, namespace = written.spec.selector, written.metadata.namespace
+        for entry in self._known.of_kind(resource_policy.KIND, resource_policy.GROUP).values():
+            other = entry.desired
+            if other.deleted is not None or other.ref.namespace != namespace or other.ref.name == written.metadata.name:
+                continue
+            theirs = ResourcePolicy.read(other.manifest).spec.selector
+            if all(mine.get(key, value) == value for key, value in theirs.items()):
+                yield (
+                    f"{other.ref} can select the same pods: the policy with more labels in its selector counts, "
+                    "then the first by name"
+                )
 
     def _about_object(self, checked: Checked) -> Iterator[str]:
         desired = self._known.live(checked.ref.key)

@@ -17,6 +17,7 @@ from shared import workloads
 from shared.contracts import cluster, policy
 from shared.contracts.base import JsonObject
 from shared.contracts.desired import Desired, Revision, Tombstone
+from shared.contracts.own_kinds import is_for_brim
 from shared.contracts.refs import ObjectRef, Order
 from shared.contracts.submit import Accepted, Cordon, Delete, Scale
 from shared.errors import Fault, Invalid
@@ -182,7 +183,7 @@ def _applied(checked: Checked, known: Known, stamp: Stamp) -> Write | Fault:
     entry = known.get(checked.ref.key)
     present = entry.desired if entry else None
     if present is not None and present.deleted is not None:
-        if not _leaves_nothing_behind(checked.ref):
+        if not is_for_brim(checked.ref):
             why = "it is still being deleted from its members; apply it again once it is gone"
             return Fault(str(checked.ref), "", why, BEING_DELETED)
         present = None
@@ -264,11 +265,6 @@ def _sized(write: Write, stamp: Stamp) -> Write | Fault:
 
 def _templates_differ(kind: WorkloadKind, before: JsonObject, after: JsonObject) -> bool:
     return workloads.templates_of(kind, before) != workloads.templates_of(kind, after)
-
-
-def _leaves_nothing_behind(ref: ObjectRef) -> bool:
-    """Policies and members are not in any member: deleted, they are gone at once."""
-    return policy.is_policy(ref.kind, ref.group) or (ref.kind, ref.group) == (cluster.KIND, cluster.GROUP)
 
 
 def _with_lasting_wishes(checked: Checked, before: JsonObject) -> JsonObject:

@@ -10,10 +10,11 @@ from services.scheduler.intake.documents import Document
 from services.scheduler.intake.pods import template_faults
 from shared import names, workloads
 from shared.contracts import annotations as marks
-from shared.contracts import cluster, policy
+from shared.contracts import cluster, policy, resource_policy
 from shared.contracts.base import JsonObject
 from shared.contracts.policy import Policy
 from shared.contracts.refs import ObjectRef
+from shared.contracts.resource_policy import ResourcePolicy
 from shared.errors import Fault, Invalid
 from shared.workloads import WorkloadKind
 
@@ -79,12 +80,13 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A sound manifest. workload: None for kinds without replicas. policy: read, where it is one."""
+    """A sound manifest. workload: None for kinds without replicas. policy, resource_policy: read, where it is one."""
 
     ref: ObjectRef
     manifest: JsonObject
     workload: WorkloadKind | None = None
     policy: Policy | None = None
+    resource_policy: ResourcePolicy | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -100,16 +102,20 @@ def check(document: Document) -> Checked | list[Fault]:
     workload = workloads.kind_of(ref.kind, ref.group)
     faults = [*_metadata_faults(ref, manifest), *(_workload_faults(ref, workload, manifest) if workload else ())]
     read: Policy | None = None
+    units: ResourcePolicy | None = None
     try:
         if policy.is_policy(ref.kind, ref.group):
             read = Policy.read(manifest)
+        elif resource_policy.is_resource_policy(ref.kind, ref.group):
+            units = ResourcePolicy.read(manifest)
         elif (ref.kind, ref.group) == (cluster.KIND, cluster.GROUP):
             cluster.ClusterManifest.read(manifest)
     except Invalid as error:
         faults += error.faults
     if faults:
         return faults
-    return Checked(ref, manifest, workload, read, tuple(read.warnings()) if read else ())
+    warnings = (*(read.warnings() if read else ()), *(units.warnings() if units else ()))
+    return Checked(ref, manifest, workload, read, units, warnings)
 
 
 def named(ref: ObjectRef) -> ObjectRef:
