@@ -142,7 +142,13 @@ class Leader:
         await self._bus.publish(subjects.rejected(LEASE), rejected.encode(), event=Rejected.TYPE)
 
     def _preserves(self, ref: ObjectRef) -> bool:
-        """What the policy in force says; without one nothing is kept, as people who delete expect."""
+        """What the policy in force says, or the last one said: deleting a policy freezes what it placed, this too.
+        Where there never was one nothing is kept, as people who delete expect."""
         desired = self._known.live(ref.key)
-        policy = self._following.policies.match(workload_of(desired)) if desired else None
-        return policy is not None and policy.preserve
+        if desired is None:
+            return False
+        policy = self._following.policies.match(workload_of(desired))
+        if policy is not None:
+            return policy.preserve
+        placement = self.state.explain(ref.key)
+        return placement is not None and placement.uid == desired.uid and placement.preserve

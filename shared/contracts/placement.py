@@ -83,8 +83,9 @@ class Placement(Contract):
 
     uid, generation: of the DESIRED object it answers. whole: the object is not divided; every share holds all
     of it. wanted: replicas that people asked for; pending: those of them that fit nowhere now.
-    deleted: the object's tombstone was seen: every share is to go. preserve: they go by losing brim's marks
-    only. overwrite: objects that are already there may be taken over (conflictResolution).
+    deleted: the object's tombstone was seen: every share is to go. preserve: of a deletion: they go by losing
+    brim's marks only; a share that moves is removed whatever this says. overwrite: objects that are already
+    there may be taken over (conflictResolution).
     policy: "PropagationPolicy test/vllm-deploy-pp", empty if none matches (the placement is frozen).
     failbacks: when replicas last went back to an earlier tier, Unix seconds, the last hour only.
     """

@@ -199,6 +199,14 @@ class TestGoing:
             assert not {"brim", "brim-replicas"} & owners_of(obj, "spec")
             assert {p["metadata"]["uid"] for p in w.members["idc"].store.every("pods")} == pods
 
+    async def test_preserve_is_about_deletions_and_a_move_leaves_nothing_behind(self, world: Any) -> None:
+        async with world("idc", "cloud") as w, w.executor():
+            await w.desire(WEB)
+            await w.settled("idc", await w.place(WEB, share("idc"), preserve=True))
+            moved = await w.place(WEB, share("idc", present=False), share("cloud"), preserve=True)
+            await w.said("idc", moved, "deleted")
+            assert w.live("idc", WEB) is None
+
     async def test_a_member_that_no_share_names_is_left_alone(self, world: Any) -> None:
         async with world("idc", "cloud") as w, w.executor():
             await w.desire(WEB)

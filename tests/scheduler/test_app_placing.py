@@ -10,6 +10,9 @@ from shared.contracts.placement import Placement
 from shared.contracts.rebalance import Rebalance, Stuck
 from shared.contracts.refs import ObjectRef, Order
 
+POLICY = ObjectRef(
+    group="policy.one.alibabacloud.com", version="v1alpha1", kind="PropagationPolicy", namespace="test", name="p"
+)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -140,6 +143,23 @@ async def test_a_deletion_ends_when_every_member_is_rid_of_it(stage) -> None:
         assert again.uid != going.uid
 
 
+async def test_a_deleted_policy_still_says_that_objects_are_preserved(stage) -> None:
+    async with stage.scheduler():
+        await stage.member("idc", 4)
+        kept = stage.policy(["idc"], spec="preserveResourcesOnDeletion: true,")
+        await stage.apply(kept, stage.deployment(replicas=2))
+        await stage.until({"idc": 2})
+        await stage.delete(POLICY)
+        await stage.eventually(lambda: frozen(stage))
+        await stage.delete()
+        going = await stage.until({})
+        assert (going.deleted, going.preserve) == (True, True)
+
+
+async def frozen(stage) -> bool:
+    return (await stage.placement()).policy == ""
+
+
 async def test_deleting_what_was_never_placed_ends_at_once(stage) -> None:
     async with stage.scheduler():
         await stage.apply(stage.deployment())
@@ -156,17 +176,10 @@ async def test_deleted_policies_and_members_leave_desired(stage) -> None:
         await stage.member("idc", 4)
         await stage.apply(stage.policy(["idc"]), stage.deployment(replicas=2))
         await stage.until({"idc": 2})
-        ref = ObjectRef(
-            group="policy.one.alibabacloud.com",
-            version="v1alpha1",
-            kind="PropagationPolicy",
-            namespace="test",
-            name="p",
-        )
-        await stage.delete(ref)
+        await stage.delete(POLICY)
 
         async def gone() -> bool:
-            return await stage.desired(ref) is None
+            return await stage.desired(POLICY) is None
 
         await stage.eventually(gone)
         placement = await stage.placement()

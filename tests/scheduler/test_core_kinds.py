@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.scheduler.core.values import Affinity, Component, Selector, Shape, Spread, StaticWeight, Workload
+from services.scheduler.core.values import Affinity, Component, Gone, Selector, Shape, Spread, StaticWeight, Workload
 from shared.contracts.desired import Tombstone
 from shared.contracts.refs import ObjectRef
 from tests.scheduler.core_world import ONE_CPU, World, deployment, node, policy
@@ -284,6 +284,33 @@ def test_a_deleted_workload_leaves_everywhere_and_is_done_when_all_say_so() -> N
     assert world.leaving(gone) == {"ack"}
     world.outcome(gone, "ack", "released")
     world.run()
+    assert [done.ref for done in world.state.done()] == [gone.ref]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_the_tombstone_says_of_preserving_counts_whatever_the_policy_says(asked: bool) -> None:
+    world = fleet("idc", rooms={"idc": 2}, preserve=not asked)
+    decided(world, deployment("web", 2))
+    gone = decided(world, deployment("web", 2, generation=2, deleted=Tombstone(at=world.now, preserve=asked)))
+    assert world.placement(gone).preserve is asked
+
+
+def test_a_deletion_does_not_wait_for_a_member_that_left_the_fleet() -> None:
+    world = fleet(("idc", "ack"), rooms={"idc": 1, "ack": 4})
+    decided(world, deployment("web", 3))
+    gone = decided(world, deployment("web", 3, generation=2, deleted=Tombstone(at=world.now)))
+    world.outcome(gone, "idc")
+    world.want(Gone("member", "ack"))
+    world.run()
+    assert [done.ref for done in world.state.done()] == [gone.ref]
+
+
+def test_a_frozen_placement_may_name_a_member_that_left_and_is_deleted_all_the_same() -> None:
+    world = fleet("idc", rooms={"idc": 4})
+    decided(world, deployment("web", 3))
+    world.want(Gone("policy", policy("idc").key), Gone("member", "idc"))
+    world.run()
+    gone = decided(world, deployment("web", 3, generation=2, deleted=Tombstone(at=world.now)))
     assert [done.ref for done in world.state.done()] == [gone.ref]
 
 

@@ -14,7 +14,8 @@ from shared.workloads import WorkloadKind, kind_of
 class Target:
     """The wish for one object in one member.
 
-    uid: the workload's in DESIRED. manifest: at the share's revision; None where none is needed (the object is
+    uid: the workload's in DESIRED. preserve: of a deletion; a share that moves is removed, whatever the policy says
+    of deletions. manifest: at the share's revision; None where none is needed (the object is
     to go). kind: None for a kind without replicas. divided: brim owns the replica count through a field manager
     of its own. traceparent: of the work in hand, written beside the order; "" where there is none.
     """
@@ -59,7 +60,7 @@ def target_of(placement: Placement, share: Share, manifest: JsonObject | None, t
         completions=share.completions,
         revision=share.revision,
         present=share.present,
-        preserve=placement.preserve,
+        preserve=placement.preserve and placement.deleted,
         overwrite=placement.overwrite,
         suspended=placement.suspended or share.suspended,
         autoscaled=share.autoscaled,

@@ -38,7 +38,7 @@ def decide(
         previous = None
     # 1. Deleted: every share goes.
     if workload.deleted is not None:
-        return _delete(workload, policy, previous, now, gone)
+        return _delete(workload, previous, fleet, now, gone)
     # 2. No policy, or one that suspends scheduling: what is there stays as it is.
     if policy is None:
         return _keep(workload, None, previous, now, "NoPolicy", "no policy selects it")
@@ -106,13 +106,15 @@ def _first_cause(workload: Workload, policy: Policy, previous: Placement | None)
     return "capacity"
 
 
-def _delete(
-    workload: Workload, policy: Policy | None, previous: Placement | None, now: float, gone: Set[str]
-) -> Decision:
+def _delete(workload: Workload, previous: Placement | None, fleet: Fleet, now: float, gone: Set[str]) -> Decision:
+    """Nobody can say of a member that left the fleet that the object is gone there, so none is waited for.
+
+    Whether the objects are preserved is what the tombstone says: the intake asked the policy where people did not.
+    """
     shares = tuple(
         Share(member=share.member, present=False, revision=share.revision)
         for share in (previous.shares if previous is not None else ())
-        if share.present or share.member not in gone
+        if share.member in fleet.members and (share.present or share.member not in gone)
     )
     assert workload.deleted is not None
     return Decision(
@@ -123,7 +125,7 @@ def _delete(
         whole=previous.whole if previous is not None else False,
         shares=shares,
         revision=workload.revision,
-        preserve=workload.deleted.preserve or (policy is not None and policy.preserve),
+        preserve=workload.deleted.preserve,
     )
 
 
