@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
 
 from shared.backoff import Backoff
-from shared.bus import consumer, endpoint, jetstream, ordered, publisher
+from shared.bus import consumer, endpoint, jetstream, ordered, publisher, upkeep
 from shared.bus.connection import Connection
 from shared.bus.follow import Follower
 from shared.bus.jetstream import ConsumerInfo, StreamInfo
@@ -35,6 +36,7 @@ class Bus:
         self._connection = connection
         self._settings = settings
         self._publisher = publisher.Publisher(connection, source=name)
+        self._upkeep: asyncio.Task[None] | None = None
         self.name = name
 
     @classmethod
@@ -47,10 +49,12 @@ class Bus:
         """
         connection = Connection(settings, name)
         await connection.open()
+        bus = cls(connection, settings, name)
         try:
-            yield cls(connection, settings, name)
+            yield bus
         finally:
             with anyio.CancelScope(shield=True):  # on a signal too what was sent last is flushed; two seconds at most
+                await bus._end_upkeep()
                 await connection.close()
 
     @property
@@ -65,8 +69,21 @@ class Bus:
     # -- streams ---------------------------------------------------------------------------------------------
 
     async def ensure_streams(self) -> None:
-        """Create or update every stream of `shared.bus.streams`. Idempotent; any service may call it."""
-        await jetstream.ensure_streams(self._connection, self._settings.replicas, self._settings.duplicate_window)
+        """Create or update every stream of `shared.bus.streams`. Idempotent; any service may call it.
+
+        From then on streams that vanish are made again, as long as this bus is connected: a server that comes back
+        without its data is set up anew.
+        """
+        replicas, window = self._settings.replicas, self._settings.duplicate_window
+        await jetstream.ensure_streams(self._connection, replicas, window)
+        if self._upkeep is None:
+            keep = upkeep.keep_streams(self._connection, replicas, window)
+            self._upkeep = asyncio.create_task(keep, name="bus: upkeep of streams")
+
+    async def _end_upkeep(self) -> None:
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            await asyncio.gather(self._upkeep, return_exceptions=True)
 
     async def stream_info(self, stream: str) -> StreamInfo:
         """Messages, bytes and sequences of a stream. Raises NotFound."""

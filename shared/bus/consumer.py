@@ -161,10 +161,10 @@ class _Consumer:
     async def _attempt(self, deliveries: list[Delivery]) -> Exception | None:
         messages = [delivery.message for delivery in deliveries]
         try:
-            if not telemetry.recording():
+            one = messages[0].headers if len(messages) == 1 else None
+            if not telemetry.recording() and not (one and telemetry.TRACEPARENT in one):
                 await self._handler(messages)
                 return None
-            one = messages[0].headers if len(messages) == 1 else None
             with telemetry.span(
                 f"process {template_of(messages[0].subject)}",
                 kind="consumer",
@@ -226,11 +226,14 @@ class _Consumer:
         """Tell the server. A verdict that gets lost costs a redelivery, which handlers must stand anyway."""
         for reply in replies:
             self._touched.pop(reply, None)
-            try:
-                await self._connection.send(reply, verdict)
-            except BusUnavailable as error:
-                log.debug("a message will be delivered again: %s", error)
+            await self._tell(reply, verdict)
         self._freed.set()
+
+    async def _tell(self, reply: str, word: bytes) -> None:
+        try:
+            await self._connection.send(reply, word)
+        except BusUnavailable as error:
+            log.debug("a message will be delivered again: %s", error)
 
     async def _keep_alive(self) -> None:
         """Handling, or waiting for a worker, may take longer than ack_wait."""
@@ -240,7 +243,7 @@ class _Consumer:
             for reply, touched in list(self._touched.items()):
                 if now - touched >= self._options.ack_wait / 2 and self._connection.connected:
                     self._touched[reply] = now
-                    await self._connection.send(reply, IN_PROGRESS)
+                    await self._tell(reply, IN_PROGRESS)
 
     # -- ending ----------------------------------------------------------------------------------------------
 

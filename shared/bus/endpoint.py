@@ -14,7 +14,7 @@ from shared.bus import headers as names
 from shared.bus.connection import NO_RESPONDERS, Connection, status_of
 from shared.bus.message import NO_HEADERS, Message
 from shared.bus.streams import template_of
-from shared.errors import BrimError, BusUnavailable
+from shared.errors import BrimError, BusUnavailable, TooLarge
 
 log = logging.getLogger("brim.bus")
 
@@ -85,12 +85,13 @@ class _Endpoint:
         if not raw.reply:
             return
         try:
-            await self._connection.send(raw.reply, data, headers=headers)
-        except BusUnavailable as error:
-            log.warning("an answer on %s could not be sent: %s", raw.subject, error)
+            try:
+                await self._connection.send(raw.reply, data, headers=headers)
+            except TooLarge as error:
+                data, headers = names.error_reply(error)
+                await self._connection.send(raw.reply, data, headers=headers)
         except BrimError as error:
-            data, headers = names.error_reply(error)
-            await self._connection.send(raw.reply, data, headers=headers)
+            log.warning("an answer on %s could not be sent: %s", raw.subject, error)
 
 
 async def serve(

@@ -25,6 +25,7 @@ Json = Mapping[str, object]
 
 _WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 _TOO_LARGE = frozenset({10054})
+_BATCH_CUT_OFF = frozenset({10175, 10176})  # a part without its number, or a gap: the server forgot the beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ def error_of(reply: Json, what: str) -> BrimError | None:
         return WriteConflict(f"{what}: somebody else wrote first ({error.get('description')})")
     if number in _TOO_LARGE:
         return TooLarge(f"{sentence}: make the message smaller")
+    if number in _BATCH_CUT_OFF:
+        return BusUnavailable(f"{what}: the batch was cut off on the way and nothing of it is stored")
     if code == 404:
         return NotFound(sentence)
     if code == 400:
@@ -114,6 +117,27 @@ async def ensure_streams(connection: Connection, replicas: int, duplicate_window
                 await api(connection, f"STREAM.UPDATE.{spec.name}", config, what=what)
             except NotFound:
                 raise error from None
+
+
+async def create_missing_streams(connection: Connection, replicas: int, duplicate_window: float) -> list[str]:
+    """Create the streams that are not there; returns their names. Others are left as they are."""
+    present = await _stream_names(connection)
+    missing = [spec for name, spec in STREAMS.items() if name not in present]
+    for spec in missing:
+        config = spec.config(replicas, duplicate_window)
+        await api(connection, f"STREAM.CREATE.{spec.name}", config, what=f"stream {spec.name}")
+    return [spec.name for spec in missing]
+
+
+async def _stream_names(connection: Connection) -> set[str]:
+    """Of all streams of the account; the server lists them in pages."""
+    found: set[str] = set()
+    while True:
+        answer = await api(connection, "STREAM.NAMES", {"offset": len(found)}, what="the list of streams")
+        page = answer.get("streams")
+        found.update(str(name) for name in (page if isinstance(page, list) else ()))
+        if not page or len(found) >= number(answer, "total"):
+            return found
 
 
 async def stream_info(connection: Connection, stream: str) -> StreamInfo:

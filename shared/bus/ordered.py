@@ -96,10 +96,15 @@ class OrderedRead:
         if deliveries:
             self.last_sequence = deliveries[-1].message.sequence
             self.caught_up = self.caught_up or deliveries[-1].pending == 0
+        elif not self.caught_up:
+            await self.verify()
         return [delivery.message for delivery in deliveries]
 
     async def verify(self) -> None:
-        """Compare with the server's count: notices a loss at the end, which leaves no gap. Raises Interrupted."""
+        """Compare with the server's count: notices a loss at the end, which leaves no gap. Raises Interrupted.
+
+        Notices too that nothing is left to come: what was pending may be purged, or expire, before it is delivered.
+        """
         if self._read < self._due:
             raise Interrupted(f"the last messages of stream {self._stream} were lost on the way")
         try:
@@ -107,6 +112,7 @@ class OrderedRead:
         except NotFound:
             raise Interrupted(f"consumer {self._name} of stream {self._stream} is gone") from None
         self._due = info.delivered
+        self.caught_up = self.caught_up or (info.pending == 0 and info.delivered == self._read)
 
 
 async def history(connection: Connection, stream: str, subject: str) -> list[Message]:

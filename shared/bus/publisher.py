@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from nats.aio.msg import Msg
@@ -14,6 +15,7 @@ from shared.bus.streams import template_of
 from shared.errors import BusUnavailable, Permanent
 
 MAX_BATCH = 1000  # messages, the server's limit for an atomic batch
+BATCHES_AT_ONCE = 16  # the server takes 50 of a stream at a time, and cuts off any beyond
 
 
 class Publisher:
@@ -22,6 +24,7 @@ class Publisher:
     def __init__(self, connection: Connection, *, source: str) -> None:
         self._connection = connection
         self._source = source
+        self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
 
     async def publish(
         self,
@@ -65,6 +68,22 @@ class Publisher:
     ) -> int:
         if not 1 <= len(payloads) <= MAX_BATCH:
             raise Permanent(f"a batch on {subject} has {len(payloads)} messages: 1 to {MAX_BATCH} are possible")
+        async with self._batches:
+            return await self._publish_batch(
+                subject, payloads, rollup, headers, expected_last_sequence, event=event, timeout=timeout
+            )
+
+    async def _publish_batch(
+        self,
+        subject: str,
+        payloads: Sequence[bytes],
+        rollup: bool,
+        headers: Mapping[str, str] | None,
+        expected_last_sequence: int | None,
+        *,
+        event: str | None,
+        timeout: float,
+    ) -> int:
         await self._connection.usable(timeout)
         identifier = names.unique_id()
         for place, payload in enumerate(payloads, start=1):

@@ -1,6 +1,8 @@
 """The connection mends itself for ever; the streams are what the table says."""
 
 import json
+import logging
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from shared.bus import STREAMS, Bus, BusSettings, Message, jetstream
+from shared.bus import STREAMS, Bus, BusSettings, Message, jetstream, upkeep
 from shared.bus.streams import template_of
 from shared.errors import BusUnavailable
 from shared.nats_server import NatsServer, binary
@@ -48,6 +50,31 @@ class TestConnection:
                 await eventually(lambda: not bus.connected)
                 await server.start()
                 assert await bus.publish("brim.status.a", b"", timeout=10) == round_
+
+    async def test_it_never_gives_up(self, own_server: Callable[[], NatsServer], eventually: Callable) -> None:
+        """nats-py closes for good after 60 attempts, unless told otherwise."""
+        async with own_server() as server:
+            settings = BusSettings(url=server.url, reconnect_max=0.01)
+            async with Bus.connect(settings, name="test") as bus:
+                await bus.ensure_streams()
+                client = bus._connection._client
+                await server.stop()
+                await eventually(lambda: client._server_pool[0].reconnects > 70)
+                await server.start()
+                assert await bus.publish("brim.status.a", b"", timeout=10) == 1
+                assert bus._connection._client is client
+
+    async def test_a_password_in_the_address_is_told_to_nobody(
+        self, caplog: pytest.LogCaptureFixture, eventually: Callable
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        settings = BusSettings(url="nats://me:hunter2@127.0.0.1:1,hunter2@127.0.0.1:2")
+        with anyio.move_on_after(0.3):
+            async with Bus.connect(settings, name="test"):
+                raise AssertionError("nobody listens there")
+        assert "127.0.0.1:1" in caplog.text
+        assert "127.0.0.1:2" in caplog.text
+        assert "hunter2" not in caplog.text
 
     async def test_a_connection_closed_for_good_is_replaced_with_its_subscriptions(
         self, bus: Bus, eventually: Callable
@@ -92,6 +119,54 @@ class TestStreams:
         await bus.publish("brim.desired.a", b"1")
         await bus.ensure_streams()
         assert (await bus.stream_info("DESIRED")).messages == 1
+
+    async def test_a_server_that_comes_back_without_its_data_is_set_up_again(
+        self, own_server: Callable[[], NatsServer], tmp_path: Path, eventually: Callable
+    ) -> None:
+        """Who works goes on: publishers, views, consumers, leases."""
+        seen: list[bytes] = []
+
+        async def handler(message: Message) -> None:
+            seen.append(message.data)
+
+        async with own_server() as server, Bus.connect(BusSettings(url=server.url), name="test") as bus:
+            await bus.ensure_streams()
+            await bus.publish("brim.status.a", b"old")
+            view = bus.view("STATUS", resync=3600)
+            async with anyio.create_task_group() as group:
+                group.start_soon(view.run)
+                group.start_soon(bus.consume, "SUBMIT", "intake", handler)
+                await view.ready()
+                await server.stop(kill=True)
+                shutil.rmtree(tmp_path / "nats" / "jetstream")
+                await server.start()
+                await eventually(lambda: not view.items())
+                assert await bus.publish("brim.status.b", b"new") == 1
+                await bus.publish("brim.submit.x", b"work")
+                await eventually(lambda: seen == [b"work"])
+                await eventually(lambda: set(view.items()) == {"brim.status.b"})
+                async with bus.lease("scheduler").held() as epoch:
+                    assert epoch == 1
+                group.cancel_scope.cancel()
+
+    async def test_a_deleted_stream_is_made_again_and_others_stay_as_they_are(
+        self, bus: Bus, nats_server: str, monkeypatch: pytest.MonkeyPatch, eventually: Callable
+    ) -> None:
+        monkeypatch.setattr(upkeep, "LOOK_EVERY", 0.05)
+        newer = STREAMS["STATUS"].config(1, 120) | {"max_msgs_per_subject": 9}
+        async with Bus.connect(BusSettings(url=nats_server), name="other") as other:
+            await other.ensure_streams()
+            await jetstream.api(bus._connection, "STREAM.UPDATE.STATUS", newer, what="STATUS")
+            await jetstream.api(bus._connection, "STREAM.DELETE.OUTCOME", what="OUTCOME")
+
+            async def there() -> bool:
+                return "OUTCOME" in await jetstream._stream_names(bus._connection)
+
+            await eventually(there)
+            answer = await jetstream.api(bus._connection, "STREAM.INFO.STATUS", what="STATUS")
+            config = answer["config"]
+            assert isinstance(config, dict)
+            assert config["max_msgs_per_subject"] == 9
 
     async def test_an_older_configuration_is_brought_up_to_date(self, bus: Bus) -> None:
         config = STREAMS["STATUS"].config(1, 120) | {"max_msgs_per_subject": 9, "allow_rollup_hdrs": False}

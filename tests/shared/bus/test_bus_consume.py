@@ -140,6 +140,19 @@ class TestDelivery:
         process = next(span for span in spans.finished() if span.name == "process brim.submit.<kind>")
         assert (process.kind, process.links) == ("consumer", (trace_id,))
 
+    async def test_without_recording_the_trace_of_others_goes_on_too(self, bus: Bus, eventually: Callable) -> None:
+        theirs = f"00-{'a' * 32}-{'b' * 16}-01"
+
+        async def handler(_message: Message) -> None:
+            await bus.publish("brim.status.x", b"")
+
+        await bus.publish("brim.submit.x", b"", headers={"traceparent": theirs})
+        async with consuming(bus, handler):
+            await eventually(settled(bus))
+        last = await bus.last("STATUS", "brim.status.x")
+        assert last is not None
+        assert last.headers["traceparent"] == theirs
+
 
 class TestFailure:
     async def test_retryable_comes_again_for_ever(self, bus: Bus, eventually: Callable) -> None:

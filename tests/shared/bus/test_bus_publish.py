@@ -144,6 +144,40 @@ class TestBatch:
             await bus.publish_batch(CAPACITY, [b"a", b"x" * 2 * bus.max_payload, b"c"], rollup=True)
         assert await stored(bus, "CAPACITY", CAPACITY) == [b"old"]
 
+    @pytest.mark.parametrize("restart", [False, True], ids=["a part is lost", "the server is killed"])
+    async def test_one_that_is_cut_off_stores_nothing_and_may_be_sent_again(
+        self, own_server: Callable[[], NatsServer], monkeypatch: pytest.MonkeyPatch, restart: bool
+    ) -> None:
+        async with own_server() as server, Bus.connect(BusSettings(url=server.url), name="test") as bus:
+            await bus.ensure_streams()
+            await bus.publish(CAPACITY, b"old")
+            connection, sent = bus._connection, 0
+            send = connection.send
+
+            async def interrupted(*message: object, **more: object) -> None:
+                nonlocal sent
+                sent += 1
+                if sent == 2 and restart:
+                    await connection.flushed()
+                    await server.restart(kill=True)
+                    await connection.usable(10)
+                if sent != 2 or restart:
+                    await send(*message, **more)  # type: ignore[arg-type]
+
+            monkeypatch.setattr(connection, "send", interrupted)
+            with pytest.raises(BusUnavailable, match="cut off"):
+                await bus.publish_batch(CAPACITY, [b"a", b"b", b"c", b"d"], rollup=True)
+            assert await stored(bus, "CAPACITY", CAPACITY) == [b"old"]
+            monkeypatch.undo()
+            await bus.publish_batch(CAPACITY, [b"a", b"b", b"c", b"d"], rollup=True)
+            assert await stored(bus, "CAPACITY", CAPACITY) == [b"a", b"b", b"c", b"d"]
+
+    async def test_a_hundred_members_at_once_are_more_than_the_server_takes_in_flight(self, bus: Bus) -> None:
+        """It takes 50 unfinished batches of a stream, and silently forgets the parts of any beyond."""
+        chunks = [b"x" * 200_000] * 4
+        sent = (bus.publish_batch(f"brim.capacity.m{number}", chunks, rollup=True) for number in range(100))
+        assert len(set(await asyncio.gather(*sent))) == 100
+
     @pytest.mark.parametrize("count", [0, 1001])
     async def test_the_server_takes_1_to_1000(self, bus: Bus, count: int) -> None:
         with pytest.raises(Permanent, match="1 to 1000"):

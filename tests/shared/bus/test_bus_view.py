@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from shared.bus import Bus, BusSettings, Change, Follower, Message, View, jetstream
+from shared.bus.ordered import OrderedRead
 from shared.errors import BusUnavailable, Permanent
 from shared.nats_server import NatsServer
 
@@ -139,6 +140,26 @@ class TestView:
             await bus.purge_subject("STATUS", "brim.status.idc.a")
             await delete_readers(bus, "STATUS")
             await eventually(lambda: data(view) == {})
+
+    async def test_what_goes_before_it_was_read_is_not_waited_for(
+        self, bus: Bus, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A purge, or a message's own expiry, between the reader's creation and its first message."""
+        await bus.publish("brim.status.idc.a", b"1")
+        view = bus.view("STATUS")
+        enter = OrderedRead.__aenter__
+
+        async def purged(read: OrderedRead) -> OrderedRead:
+            found = await enter(read)
+            await bus.purge_subject("STATUS", "brim.status.idc.a")
+            return found
+
+        monkeypatch.setattr(OrderedRead, "__aenter__", purged)
+        async with running(view):
+            assert data(view) == {}
+        await bus.publish("brim.status.idc.a", b"1")
+        with anyio.fail_after(5):
+            assert await bus.history("STATUS", "brim.status.idc.a") == []
 
     async def test_a_stream_made_anew_replaces_all(self, bus: Bus, eventually: Callable) -> None:
         for _ in range(5):
