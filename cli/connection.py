@@ -105,7 +105,7 @@ async def connect(target: Target, *, timeout: float = CONNECT) -> AsyncIterator[
         with anyio.fail_after(timeout):
             bus = await entering.__aenter__()
     except TimeoutError:
-        where = ", ".join(target.settings.bus.urls)
+        where = target.settings.bus.shown
         raise BusUnavailable(
             f"no NATS server answers at {where} (named by {target.source}): is brim running? `brim up` starts it"
         ) from None

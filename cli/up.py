@@ -113,7 +113,7 @@ def introduction(brim: Brim, folder: Path) -> list[str]:
     lines = [
         f"brim is up: {len(brim.fleet.members)} members, state in {folder}"
         + (f"; time runs {speed:g} times as fast" if speed != 1 else ""),
-        f"  NATS        {brim.settings.bus.urls[0]}",
+        f"  NATS        {brim.settings.bus.shown}",
     ]
     if brim.kubeconfig is not None:
         lines.append(f"  kubeconfig  {brim.kubeconfig}")

@@ -81,7 +81,15 @@ class WatchExpired(Retryable):
 
 
 class LeaseLost(Retryable):
+    """`epoch`: under which somebody newer was seen to write, 0 where nothing is known of him."""
+
     code = "LeaseLost"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, retry_after: float | None = None, epoch: int = 0
+    ) -> None:
+        super().__init__(message, code=code, retry_after=retry_after)
+        self.epoch = epoch
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,14 @@ Check = Callable[[], bool]
 class Health:
     """Named checks and metrics of one process; `serve` makes them visible.
 
-    A check is a cheap function: True when that part is ready. A check that raises counts as not ready.
+    A check is a cheap function: True when that part is ready. A check that raises counts as not ready. A part that
+    stands by, because another process does its work, is not ready here; the process is, and /readyz says so: whoever
+    replaces one process by the next must not wait for a lease that the first one holds.
     """
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
+        self._standby: dict[str, Check] = {}
         self._metrics: list[Metrics] = []
         self._port = 0
 
@@ -32,8 +35,12 @@ class Health:
         """The port served on, 0 while not serving."""
         return self._port
 
-    def add_check(self, name: str, check: Check) -> None:
+    def add_check(self, name: str, check: Check, *, standby: Check | None = None) -> None:
+        """standby: True while another process does this part's work and this one waits to take it over."""
         self._checks[name] = check
+        self._standby.pop(name, None)
+        if standby is not None:
+            self._standby[name] = standby
 
     def add_metrics(self, metrics: Metrics) -> None:
         self._metrics.append(metrics)
@@ -42,8 +49,13 @@ class Health:
         """Names of the checks that do not pass now."""
         return [name for name, check in self._checks.items() if not _passes(name, check)]
 
+    def standing_by(self) -> list[str]:
+        """Names of those checks that do not pass only because another process does the work."""
+        return [name for name in self.failing() if name in self._standby and _passes(name, self._standby[name])]
+
     @property
     def ready(self) -> bool:
+        """All of it works here. Not so for a standby, though its /readyz answers 200."""
         return not self.failing()
 
     @asynccontextmanager
@@ -73,8 +85,9 @@ class Health:
         return web.json_response({"status": "ok"})
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        failing = self.failing()
-        body = {"ready": not failing, "failing": failing, "checks": sorted(self._checks)}
+        standby = self.standing_by()
+        failing = [name for name in self.failing() if name not in standby]
+        body = {"ready": not failing, "failing": failing, "standby": standby, "checks": sorted(self._checks)}
         return web.json_response(body, status=503 if failing else 200)
 
     async def _metrics_page(self, _request: web.Request) -> web.Response:

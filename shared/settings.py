@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -50,8 +50,8 @@ class BusSettings(Section):
         why("address", "Servers, comma-separated. Empty: the NATS_URL variable, else nats://127.0.0.1:4222."),
     ] = ""
     user: Annotated[str, why("text", "User name, where the server asks for one.")] = ""
-    password: Annotated[str, why("text", "Password of that user.")] = ""
-    token: Annotated[str, why("text", "Token, where the server asks for one instead.")] = ""
+    password: Annotated[SecretStr, why("text", "Password of that user.")] = SecretStr("")
+    token: Annotated[SecretStr, why("text", "Token, where the server asks for one instead.")] = SecretStr("")
     credentials: Annotated[Path | None, why("file", "A .creds file (JWT and seed), where accounts are in use.")] = None
     replicas: Annotated[
         Literal[1, 3, 5],
@@ -74,6 +74,16 @@ class BusSettings(Section):
         """The servers' addresses; `NATS_URL` counts where no setting names one."""
         text = self.url or os.environ.get("NATS_URL", "") or "nats://127.0.0.1:4222"
         return [part.strip() for part in text.split(",") if part.strip()]
+
+    @property
+    def shown(self) -> str:
+        """The servers' addresses for people and logs: without the user, password or token in them."""
+        return ", ".join(_without_userinfo(url) for url in self.urls)
+
+
+def _without_userinfo(url: str) -> str:
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 class ClockSettings(Section):
@@ -322,7 +332,7 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[Row]:
         extra = info.json_schema_extra
         unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
         choices = [str(choice) for choice in get_args(info.annotation) if isinstance(choice, str | int)]
-        default = "unset" if info.default in (None, "") else str(info.default)
+        default = "unset" if info.default is None or not str(info.default) else str(info.default)
         one_of = f"{unit}: {', '.join(choices)}" if choices else unit
         yield Row(f"{prefix}{name.upper()}", one_of, default, info.description or "")
 

@@ -12,10 +12,11 @@ async def run(context: ServiceContext) -> None:
     """Until cancelled. After a lost lease this instance stands by again."""
     metrics = DeschedulerMetrics.of(context.metrics)
     active: list[Descheduler] = []
-    context.health.add_check("descheduler", lambda: bool(active) and active[0].ready)
+    lease = context.bus.lease("descheduler")
+    context.health.add_check("descheduler", lambda: bool(active) and active[0].ready, standby=lambda: lease.standing_by)
     while True:
         try:
-            async with context.bus.lease("descheduler").held() as epoch:
+            async with lease.held() as epoch:
                 context.log.info("the descheduler leads (epoch %d)", epoch)
                 active[:] = [Descheduler(context, metrics)]
                 await active[0].run()

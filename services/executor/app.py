@@ -12,10 +12,11 @@ async def run(context: ServiceContext) -> None:
     """Until cancelled. A lost lease ends all writing; then this instance stands by again."""
     metrics = ExecutorMetrics.of(context.metrics)
     active: list[Executor] = []
-    context.health.add_check("executor", lambda: bool(active) and active[0].ready)
+    lease = context.bus.lease("executor")
+    context.health.add_check("executor", lambda: bool(active) and active[0].ready, standby=lambda: lease.standing_by)
     while True:
         try:
-            async with context.bus.lease("executor").held() as epoch:
+            async with lease.held() as epoch:
                 context.log.info("the executor leads (epoch %d)", epoch)
                 active[:] = [Executor(context, metrics)]
                 await active[0].run()

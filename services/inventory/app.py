@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import anyio
 
 from services.inventory.fleet import Fleet
@@ -20,16 +22,27 @@ async def run(context: ServiceContext) -> None:
     """Work while holding the lease, wait for it otherwise; until cancelled."""
     metrics = InventoryMetrics.on(context.metrics)
     active: list[Fleet] = []
-    context.health.add_check(LEASE, lambda: all(fleet.is_ready for fleet in active))
+    lease = context.bus.lease(LEASE)
+    context.health.add_check(LEASE, lambda: bool(active) and active[0].is_ready, standby=lambda: lease.standing_by)
     retries = Retries(RETRY)
     while True:
         try:
-            async with context.bus.lease(LEASE).held() as epoch:
+            async with lease.held() as epoch:
                 fleet = Fleet(Surroundings(context.bus, context.clock, context.settings, metrics, Kinds(), epoch))
                 active.append(fleet)
                 await fleet.run()
         except* LeaseLost as lost:
-            context.log.warning("%s", lost.exceptions[0])
+            for error in _all(lost):
+                context.log.warning("%s", error)
+                lease.exceed(error.epoch)
         finally:
             active.clear()
         await anyio.sleep(retries.next_delay())
+
+
+def _all(lost: BaseExceptionGroup[LeaseLost]) -> Iterator[LeaseLost]:
+    for error in lost.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _all(error)
+        else:
+            yield error

@@ -140,7 +140,8 @@ class CapacityPublisher:
             return
         if found.epoch > self._ledger.epoch:
             raise LeaseLost(
-                f"inventory of epoch {found.epoch} writes the capacity of {self._mirror.member}: this one is older"
+                f"inventory of epoch {found.epoch} writes the capacity of {self._mirror.member}: this one is older",
+                epoch=found.epoch,
             )
         if not self._mirror.reachable_at:
             self._mirror.reachable_at = found.reachable_at if isinstance(found, Heartbeat) else found.observed_at

@@ -36,8 +36,8 @@ async def run(context: ServiceContext) -> None:
     workloads.install(context.settings.workload_kinds)
     metrics = SchedulerMetrics(context.metrics)
     leading: list[Leader] = []
-    context.health.add_check(LEASE, lambda: bool(leading) and leading[0].ready)
     lease = context.bus.lease(LEASE, ttl=context.settings.scheduler.lease_ttl)
+    context.health.add_check(LEASE, lambda: bool(leading) and leading[0].ready, standby=lambda: lease.standing_by)
     retries = Retries(AGAIN)
     while True:
         metrics.leading.set(0)

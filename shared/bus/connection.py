@@ -110,8 +110,8 @@ class Connection:
             servers=settings.urls,
             name=self._name,
             user=settings.user or None,
-            password=settings.password or None,
-            token=settings.token or None,
+            password=settings.password.get_secret_value() or None,
+            token=settings.token.get_secret_value() or None,
             user_credentials=str(settings.credentials) if settings.credentials else None,
             connect_timeout=settings.connect_timeout,  # type: ignore[arg-type]  # a float serves
             max_reconnect_attempts=-1,
@@ -137,7 +137,7 @@ class Connection:
         if words == self._last_error and time.monotonic() < self._logged_at + LOG_EVERY:
             return
         self._last_error, self._logged_at = words, time.monotonic()
-        log.warning("NATS at %s: %s; trying again for ever", ", ".join(self._settings.urls), words)
+        log.warning("NATS at %s: %s; trying again for ever", self._settings.shown, words)
 
     async def _on_disconnect(self) -> None:
         self._usable.clear()
@@ -192,8 +192,9 @@ class Connection:
             async with asyncio.timeout(timeout):
                 await self._usable.wait()
         except TimeoutError:
-            where = ", ".join(self._settings.urls)
-            raise BusUnavailable(f"NATS at {where} cannot be reached: check the server and BRIM_BUS__URL") from None
+            raise BusUnavailable(
+                f"NATS at {self._settings.shown} cannot be reached: check the server and BRIM_BUS__URL"
+            ) from None
 
     async def subscribe(self, subject: str, callback: Callback, *, queue: str = "") -> Subscribed:
         """Callbacks of one subscription run one after the other; they must be short and must not raise.

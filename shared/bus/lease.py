@@ -54,6 +54,17 @@ class Lease:
         self._epoch = f"brim.lease.{name}.epoch"
         self._id = f"{connection.name}-{names.unique_id()}"
         self._changed = asyncio.Event()
+        self._beyond = 0
+        self._standing_by = False
+
+    @property
+    def standing_by(self) -> bool:
+        """Whether it is waited for, while somebody else holds it."""
+        return self._standing_by
+
+    def exceed(self, epoch: int) -> None:
+        """The next epoch is beyond this one, too: streams have seen it, though the lease's own lost its count."""
+        self._beyond = max(self._beyond, epoch)
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[int]:
@@ -89,15 +100,17 @@ class Lease:
             while True:
                 try:
                     held = await self._try()
+                    self._standing_by = held is None
                 except (BusUnavailable, NotFound) as error:
                     log.debug("lease %s: %s", self._name, error)
-                    held = None
+                    held, self._standing_by = None, False
                 if held is not None:
                     return held
                 with anyio.move_on_after(LOOK_EVERY):
                     await self._changed.wait()
                 self._changed.clear()
         finally:
+            self._standing_by = False
             with anyio.CancelScope(shield=True):
                 await self._connection.unsubscribe(watching)
 
@@ -111,7 +124,7 @@ class Lease:
         holder = await jetstream.last(self._connection, LEASE.name, self._holder)
         if holder is not None and not holder.removed:
             return None
-        number = 1 + (int(epoch.data) if epoch else 0)
+        number = 1 + max(self._beyond, _count(epoch))
         try:
             held = await self._write_holder(number, holder.sequence if holder else 0)
         except WriteConflict:
@@ -188,3 +201,14 @@ class Lease:
             )
         except (BusUnavailable, WriteConflict) as error:
             log.warning("lease %s was not released and will expire: %s", self._name, error)
+
+
+def _count(epoch: Message | None) -> int:
+    """The count of a lease's epochs. What is no number counts as none: `exceed` makes up for what was lost."""
+    if epoch is None:
+        return 0
+    try:
+        return int(epoch.data)
+    except ValueError:
+        log.error("%s held no number but %r: the count begins anew", epoch.subject, epoch.data[:40])
+        return 0

@@ -238,6 +238,7 @@ class TestRestart:
             await w.desire(WEB)
             await w.settled("idc", await w.place(WEB, share()))
             assert (first.ready, second.ready) == (True, False)
+            assert second.health.standing_by() == ["executor"]
 
     async def test_a_standby_takes_over_when_the_leader_ends(self, world: Any) -> None:
         async with world() as w, w.executor() as first, w.executor(ready=False) as second:

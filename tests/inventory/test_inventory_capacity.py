@@ -198,7 +198,23 @@ async def test_a_second_instance_stands_by(fleetside, eventually) -> None:
         await client.create(pod("p", 500))
         await eventually(lambda: agrees(side, "idc"))
         assert (await side.replayed("idc")).epoch == first
+        assert standby.health.standing_by() == ["inventory"]
         group.cancel_scope.cancel()
+
+
+async def test_an_epoch_is_never_given_twice_though_the_leases_were_lost(fleetside, eventually) -> None:
+    async with fleetside(FLEET, join=["idc"]) as side:
+        for _ in range(3):
+            async with side.inventory():
+                await eventually(lambda: agrees(side, "idc"))
+        before = (await side.replayed("idc")).epoch
+        await side.bus.purge_subject("LEASE", ">")
+        async with side.inventory():
+
+            async def newer() -> bool:
+                return (await side.replayed("idc")).epoch > before
+
+            await eventually(newer)
 
 
 async def test_a_snapshot_can_be_asked_for(fleetside, eventually) -> None:

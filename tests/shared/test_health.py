@@ -29,6 +29,19 @@ async def test_ready_when_all_checks_pass_and_the_failing_ones_are_named() -> No
     assert health.port == 0
 
 
+async def test_a_standby_is_no_part_that_works_and_keeps_nobody_waiting() -> None:
+    """A rolling update waits for the new process to be ready, and the new one for the lease of the old."""
+    health, waits = Health(), [True]
+    health.add_check("executor", lambda: False, standby=lambda: waits[0])
+    async with health.serve("127.0.0.1", 0) as port:
+        status, body = await get(port, "/readyz")
+        assert (status, health.ready, health.failing()) == (200, False, ["executor"])
+        assert '"standby": ["executor"]' in body
+        waits[0] = False
+        status, body = await get(port, "/readyz")
+        assert (status, '"failing": ["executor"]' in body) == (503, True)
+
+
 async def test_alive_though_not_ready() -> None:
     health = Health()
     health.add_check("never", lambda: False)

@@ -64,6 +64,16 @@ class TestSources:
         assert HealthSettings().port_of("something else") == 0
         assert HealthSettings(port=0).port_of("executor") == 0
 
+    def test_what_is_secret_is_not_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("BRIM_BUS__PASSWORD", "hunter2")
+        monkeypatch.setenv("BRIM_BUS__TOKEN", "hunter3")
+        monkeypatch.setenv("BRIM_BUS__URL", "tls://me:hunter2@a:4222, hunter3@b")
+        bus = settings.load().bus
+        assert bus.shown == "tls://a:4222, b"
+        assert bus.urls == ["tls://me:hunter2@a:4222", "hunter3@b"]
+        assert bus.password.get_secret_value() == "hunter2"
+        assert "hunter" not in f"{bus.password!r} {bus.token!r} {bus.model_dump_json(exclude={'url'})}"
+
 
 class TestMistakes:
     @pytest.mark.parametrize(

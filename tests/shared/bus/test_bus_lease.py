@@ -1,7 +1,11 @@
 """Leases: one holder at a time, an epoch that only grows, lost before somebody else gets it."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 
 import anyio
 import pytest
@@ -92,6 +96,21 @@ class TestEpoch:
                 async with bus.lease("scheduler").held() as epoch:
                     assert epoch == 3
 
+    async def test_is_beyond_what_the_streams_have_seen(self, bus: Bus) -> None:
+        """The stream of the leases may be lost, and what was written under its epochs not."""
+        lease = bus.lease("scheduler")
+        lease.exceed(41)
+        async with lease.held() as epoch:
+            assert epoch == 42
+        async with bus.lease("scheduler").held() as epoch:
+            assert epoch == 43
+
+    async def test_rubbish_in_its_place_stops_nobody(self, bus: Bus) -> None:
+        await bus.publish("brim.lease.scheduler.epoch", b"rubbish")
+        with anyio.fail_after(5):
+            async with bus.lease("scheduler").held() as epoch:
+                assert epoch == 1
+
 
 class TestHolding:
     async def test_one_at_a_time_and_the_next_at_once(self, bus: Bus) -> None:
@@ -112,6 +131,23 @@ class TestHolding:
                     group.start_soon(contend)
         assert most == 1
         assert epochs == [1, 2, 3, 4, 5, 6]
+
+    async def test_who_waits_for_a_holder_stands_by(self, bus: Bus, eventually: Callable) -> None:
+        first, second = bus.lease("scheduler"), bus.lease("scheduler")
+        assert not second.standing_by
+        leads = anyio.Event()
+
+        async def lead() -> None:
+            async with second.held():
+                leads.set()
+
+        async with anyio.create_task_group() as group:
+            async with first.held():
+                group.start_soon(lead)
+                await eventually(lambda: second.standing_by)
+                assert not first.standing_by
+            await leads.wait()
+            assert not second.standing_by
 
     async def test_it_is_renewed_for_as_long_as_the_block_runs(self, bus: Bus, eventually: Callable) -> None:
         """Renewals come every third of the ttl: after eight of them it would have expired twice."""
@@ -174,6 +210,41 @@ class TestLoss:
             with pytest.raises(LeaseLost, match="no longer holds lease 'scheduler'"):
                 await lead()
             assert anyio.current_time() - stopped_at[0] < 1.5  # the ttl, and no waiting for anything else
+
+    async def test_a_process_that_was_paused_learns_it_before_anything_else(
+        self, bus: Bus, nats_server: str, eventually: Callable, tmp_path: Path
+    ) -> None:
+        """Stopped for longer than the ttl (a machine that swaps, a debugger): somebody else leads by then."""
+        program = (
+            "import anyio, sys\n"
+            "from shared.bus import Bus, BusSettings\n"
+            "from shared.errors import LeaseLost\n"
+            "async def main():\n"
+            "    async with Bus.connect(BusSettings(url=sys.argv[1]), name='paused') as bus:\n"
+            "        try:\n"
+            "            async with bus.lease('scheduler', ttl=1).held() as epoch:\n"
+            "                print('leads', epoch, flush=True)\n"
+            "                await anyio.sleep_forever()\n"
+            "        except LeaseLost:\n"
+            "            print('lost', flush=True)\n"
+            "anyio.run(main)\n"
+        )
+        told = tmp_path / "told"
+        with told.open("w") as output:
+            process = subprocess.Popen([sys.executable, "-c", program, nats_server], stdout=output)
+        try:
+            await eventually(lambda: told.read_text() == "leads 1\n")
+            process.send_signal(signal.SIGSTOP)
+            async with bus.lease("scheduler", ttl=30).held() as epoch:
+                assert epoch == 2
+                process.send_signal(signal.SIGCONT)
+                await eventually(lambda: told.read_text() == "leads 1\nlost\n")
+                holder = await bus.last("LEASE", HOLDER)
+                assert holder is not None
+                assert b'"epoch": 2' in holder.data
+        finally:
+            process.kill()
+            process.wait()
 
     @pytest.mark.parametrize("other", [b'{"holder": "somebody", "epoch": 9}', b"rubbish"])
     async def test_somebody_elses_write_ends_it(self, bus: Bus, other: bytes) -> None:
