@@ -6,6 +6,7 @@ a kubeconfig context, or simulated from the description given here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -52,14 +53,21 @@ class Taint(_Model):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 
 
+Price = Annotated[float, Field(ge=0)]  # per hour, in the fleet's one currency
+
+
 class NodeGroup(_Model):
-    """`count` equal nodes. With a count of 1 `name` is the node's name, else its prefix (name-0, name-1, …)."""
+    """`count` equal nodes. With a count of 1 `name` is the node's name, else its prefix (name-0, name-1, …).
+
+    price: per node and hour; None is "paid for anyway".
+    """
 
     name: str = "node"
     count: int = Field(1, ge=0, le=20_000)
     allocatable: ResourceList
     labels: dict[str, str] = {}
     taints: tuple[Taint, ...] = ()
+    price: Price | None = None
 
 
 class NodePool(_Model):
@@ -77,7 +85,7 @@ class NodePool(_Model):
     min: int = Field(0, ge=0)
     max: int = Field(ge=0, le=20_000)
     stock: int | None = Field(None, ge=0)
-    price: float | None = Field(None, ge=0)
+    price: Price | None = None
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
@@ -86,11 +94,26 @@ class NodePool(_Model):
         return self
 
 
+class InstancePrices(_Model):
+    """What serverless instances cost. vcpu, gib: of one vCPU and one GiB of a size. types: by instance type.
+    spot: what a spot instance costs, as a share of that."""
+
+    vcpu: Price = 0.0
+    gib: Price = 0.0
+    types: dict[str, Price] = {}
+    spot: float = Field(1.0, ge=0, le=1)
+
+
 class VirtualNode(_Model):
     """A virtual node backed by serverless instances."""
 
     zone: str
     allocatable: ResourceList = {"cpu": "1000", "memory": "4000Gi", "pods": "1000"}
+    prices: InstancePrices = InstancePrices()
+
+    @property
+    def node_name(self) -> str:
+        return f"virtual-kubelet-{self.zone}"
 
 
 class Delays(_Model):
@@ -122,16 +145,48 @@ class Kubeconfig(_Model):
     path: str | None = None
 
 
+class NodePrice(_Model):
+    """What nodes of no pool cost. name: of a node, or of a group of them (name-0, name-1, …); labels: that they have.
+    What is not given is not asked for."""
+
+    name: str = ""
+    labels: dict[str, str] = {}
+    price: Price
+
+    def is_of(self, name: str, labels: Mapping[str, str]) -> bool:
+        group, _, number = name.rpartition("-")
+        named = self.name in ("", name) or (self.name == group and number.isdigit())
+        return named and self.labels.items() <= labels.items()
+
+
+class VirtualPrices(InstancePrices):
+    """node: the virtual node's name; empty for all that are not named."""
+
+    node: str = ""
+
+
 class Stock(_Model):
-    """Where inventory learns what the member's autoscaler could add.
+    """Where inventory learns what the member's autoscaler could add, and what the member's nodes cost.
 
     none: nothing is elastic. static: `pools` here. nodepool-inventory: the ConfigMaps
     kube-system/autoscaler-meta and kube-system/<pool>-inventory-status, as ACK's node pools and the
     simulator publish them; there `pools` only adds prices, by id.
+    nodes: prices of nodes that belong to no pool; the first that fits counts. virtual: of serverless instances.
     """
 
     source: Literal["none", "static", "nodepool-inventory"] = "none"
     pools: tuple[NodePool, ...] = ()
+    nodes: tuple[NodePrice, ...] = ()
+    virtual: tuple[VirtualPrices, ...] = ()
+
+    def node_price(self, name: str, labels: Mapping[str, str]) -> float:
+        """What a node of no pool costs per hour; 0 where nothing is said."""
+        return next((one.price for one in self.nodes if one.is_of(name, labels)), 0.0)
+
+    def instance_prices(self, node: str) -> InstancePrices:
+        """What a virtual node's instances cost."""
+        named = {one.node: one for one in self.virtual}
+        return named.get(node) or named.get("") or InstancePrices()
 
 
 class Member(_Model):
@@ -156,13 +211,25 @@ class Member(_Model):
 
     @property
     def stock_or_default(self) -> Stock:
-        """A simulated member publishes its pools as ConfigMaps, all but their prices; a real one says nothing
+        """A simulated member publishes its pools as ConfigMaps, all but prices; a real one says nothing
         unless asked."""
         if self.stock is not None:
             return self.stock
         if self.simulated is None:
             return Stock()
-        return Stock(source="nodepool-inventory", pools=self.simulated.pools)
+        simulated = self.simulated
+        return Stock(
+            source="nodepool-inventory",
+            pools=simulated.pools,
+            nodes=tuple(
+                NodePrice(name=group.name, labels=group.labels, price=group.price)
+                for group in simulated.nodes
+                if group.price is not None
+            ),
+            virtual=tuple(
+                VirtualPrices(node=one.node_name, **one.prices.model_dump()) for one in simulated.virtual_nodes
+            ),
+        )
 
 
 class Fleet(_Model):

@@ -61,7 +61,7 @@ def virtual_node(cluster: Cluster, member: Member, one: VirtualNode) -> Object:
         "alpha.service-controller.kubernetes.io/exclude-balancer": "true",
     }
     taint = Taint(key="virtual-kubelet.io/provider", value="alibabacloud", effect="NoSchedule")
-    return node(cluster, f"virtual-kubelet-{one.zone}", one.allocatable, labels, (taint,))
+    return node(cluster, one.node_name, one.allocatable, labels, (taint,))
 
 
 def pool_node(cluster: Cluster, member: Member, pool: NodePool, name: str, *, ready: bool) -> Object:

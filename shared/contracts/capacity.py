@@ -7,14 +7,17 @@ Amounts are whole base units (`shared.quantities.amount`): millicores for cpu, b
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from shared.contracts.base import Contract, Part, faults_of
+from shared.eci import Prices
 from shared.errors import Invalid
 
 Phase: TypeAlias = Literal["ready", "upcoming", "unready", "virtual"]
+
+NAMESPACE_LABEL: Final = "kubernetes.io/metadata.name"
 
 
 class Taint(Part):
@@ -100,6 +103,10 @@ class VirtualStock(Part):
     types: dict[str, float] = {}
     spot: float = 1.0
 
+    @property
+    def prices(self) -> Prices:
+        return Prices(vcpu=self.vcpu, gib=self.gib, types=self.types, spot=self.spot)
+
 
 class EciProfile(Part):
     """One selector of ConfigMap kube-system/eci-profile: what it matches runs on ECI, with this effect on the pod.
@@ -117,19 +124,24 @@ class EciProfile(Part):
 class Surroundings(Part):
     """What deciding inside a member needs beside its nodes; told whole whenever some of it changes.
 
-    namespaces: labels of every namespace.
+    namespaces: labels of the namespaces that have any, without kubernetes.io/metadata.name: see `labels_of`.
     """
 
     namespaces: dict[str, dict[str, str]] = {}
     virtual: tuple[VirtualStock, ...] = ()
     profiles: tuple[EciProfile, ...] = ()
 
+    def labels_of(self, namespace: str) -> dict[str, str]:
+        """All labels of a namespace. Kubernetes gives each its own name as a label, so that it need not be told."""
+        return {NAMESPACE_LABEL: namespace, **self.namespaces.get(namespace, {})}
+
 
 class Snapshot(Contract):
     """All of a member, or one chunk of it (0-based `chunk` of `chunks`); classes, pools and bound come first.
 
     number: the last delta that is contained. bound: bound replicas per workload uid, in the same revision as
-    the free amounts. surroundings: in the first chunk only.
+    the free amounts. surroundings: in the first chunk only; None there while they are not known yet, and without
+    them nothing can be decided inside the member.
     """
 
     TYPE: ClassVar[str] = "dev.brim.capacity.snapshot.v1"

@@ -32,6 +32,7 @@ class Cost(Contract):
     """The sum for a moment is what is booked, plus for each meter (moment − since) × per_hour.
 
     ref: the workload, or a pod's own controller where brim did not propagate it. uid: the workload's in DESIRED.
+    gone_since: Unix seconds at which it was first found to be no more; a week later the subject is purged.
     """
 
     TYPE: ClassVar[str] = "dev.brim.cost.v1"
@@ -41,6 +42,7 @@ class Cost(Contract):
     uid: str = ""
     booked: tuple[Booked, ...] = ()
     meters: tuple[Meter, ...] = ()
+    gone_since: float | None = None
     observed_at: float
 
     @property

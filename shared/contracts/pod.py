@@ -40,7 +40,8 @@ class Pod(Contract):
     as it stands there: nodeSelector, affinity, tolerations, topologySpreadConstraints, ports (host ports only),
     resourceClaims, volumes (persistent ones only), schedulingGates. annotations: only those that scheduling reads.
     bound_at: Unix seconds at which it got its node. unschedulable: it says so already (PodScheduled=False), with
-    this message. instance: of a pod on a virtual node. gone: the pod is no more, but its instance is.
+    this message. instance: of a pod on a virtual node. gone: the pod is no more, but its instance is; name is
+    the instance's where another pod has the name by now.
     """
 
     TYPE: ClassVar[str] = "dev.brim.pod.v1"
