@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import anyio
 import anyio.abc
 
+from services.executor.bindings import Bindings
 from services.executor.manifests import Manifests
 from services.executor.member import Member, Tools, Work
 from services.executor.metrics import ExecutorMetrics
@@ -43,7 +44,8 @@ class Executor:
         self._last_words = bus.view("OUTCOME")
         self._outcomes = Outcomes(bus, self._last_words, metrics)
         manifests = Manifests(bus, self._desired)
-        self._tools = Tools(manifests, self._outcomes, metrics, context.clock, context.settings)
+        bindings = Bindings(bus, context.clock, metrics, context.settings.executor.concurrency)
+        self._tools = Tools(manifests, self._outcomes, bindings, metrics, context.clock, context.settings)
         self._running: dict[str, _Running] = {}
         self._members_of: dict[Key, tuple[str, ...]] = {}
         self._seen: dict[Key, int] = {}

@@ -7,11 +7,13 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from pathlib import Path
 
 import anyio
 
+from services.executor.bindings import Bindings
 from services.executor.core.breaker import Breaker
 from services.executor.core.target import target_of
 from services.executor.core.verdicts import verdict
@@ -19,11 +21,13 @@ from services.executor.core.writes import Decision
 from services.executor.manifests import Manifests
 from services.executor.metrics import ExecutorMetrics
 from services.executor.outcomes import Outcomes
+from services.executor.pods import Pods
 from services.executor.queue import Key, WorkQueue
 from services.executor.reconcile import Memory, Reconciler
 from shared import telemetry
 from shared.backoff import Backoff, Retries
 from shared.clock import Clock
+from shared.contracts.binding import Binding
 from shared.contracts.outcome import Outcome, Result
 from shared.contracts.placement import Placement, Share
 from shared.errors import BrimError, MemberUnavailable, Misconfigured
@@ -69,6 +73,7 @@ class Tools:
 
     manifests: Manifests
     outcomes: Outcomes
+    bindings: Bindings
     metrics: ExecutorMetrics
     clock: Clock
     settings: Settings
@@ -165,6 +170,22 @@ class Member:
     def _stir(self) -> None:
         self._wake.set()
 
+    # -- pods ------------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, pods: Pods, order: Binding) -> bool:
+        """An order about a pod; see `Pods.carry_out`. Raises MemberUnavailable while the member is cut off."""
+        now = anyio.current_time()
+        if not self._breaker.allows(now):
+            raise MemberUnavailable(self._cut_off().message, retry_after=self._breaker.pause)
+        self._breaker = self._breaker.probing(now)
+        try:
+            done = await pods.carry_out(order)
+        except BrimError as error:
+            self._count(not isinstance(error, MemberUnavailable))
+            raise
+        self._count(True)
+        return done
+
     # -- the loop --------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -215,7 +236,11 @@ class Member:
             member=self.name, context=kubeconfig.context, kubeconfig=self._file_of(kubeconfig), timeouts=timeouts
         ) as client:
             retries.succeeded()
-            await self._serve(Reconciler(client, self._tools.metrics))
+            pods = Pods(client, self._tools.clock, self._tools.metrics)
+            async with anyio.create_task_group() as group:
+                group.start_soon(pods.tell_for_ever)
+                group.start_soon(self._tools.bindings.follow, self.name, partial(self._carry_out, pods))
+                await self._serve(Reconciler(client, self._tools.metrics))
 
     def _file_of(self, kubeconfig: Kubeconfig) -> Path | None:
         return Path(kubeconfig.path).expanduser() if kubeconfig.path else self._tools.settings.kubeconfig

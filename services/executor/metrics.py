@@ -11,7 +11,8 @@ from shared.metrics import Counter, Gauge, Histogram, Metrics
 class ExecutorMetrics:
     """writes: requests that change a member, by verb and result ("ok" or the error's code). looks: objects read
     back. outcomes: published. carried_out: seconds from the placement being stored to its outcome. waiting,
-    breaker_open: per member."""
+    breaker_open: per member. pods: orders about pods carried out, by form and result ("ok", "void", or the error's
+    code). events_dropped: events about pods that nobody will read, since too many waited."""
 
     writes: Counter
     write_seconds: Histogram
@@ -21,6 +22,8 @@ class ExecutorMetrics:
     waiting: Gauge
     breaker_open: Gauge
     bad_messages: Counter
+    pods: Counter
+    events_dropped: Counter
 
     @classmethod
     def of(cls, metrics: Metrics) -> ExecutorMetrics:
@@ -32,5 +35,7 @@ class ExecutorMetrics:
             carried_out=metrics.histogram("carried_out_seconds", "Placement stored to outcome", ("member",)),
             waiting=metrics.gauge("waiting", "Objects whose turn has come", ("member",)),
             breaker_open=metrics.gauge("breaker_open", "1 while a member is only probed", ("member",)),
+            pods=metrics.counter("pods", "Orders about pods", ("member", "form", "result")),
+            events_dropped=metrics.counter("events_dropped", "Events about pods not written", ("member",)),
             bad_messages=metrics.counter("bad_messages", "Messages that could not be read", ("stream",)),
         )

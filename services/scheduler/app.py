@@ -20,10 +20,9 @@ from services.scheduler.tidying import Tidying
 from shared import workloads
 from shared.backoff import Backoff, Retries
 from shared.bus import Message
-from shared.contracts import subjects
-from shared.contracts.outcome import FieldFault, Rejected
 from shared.contracts.refs import ObjectRef
-from shared.errors import Fault, Invalid, LeaseLost
+from shared.errors import LeaseLost
+from shared.rejecting import reject
 from shared.service import ServiceContext, root_tasks
 from shared.settings import SchedulerSettings
 
@@ -131,15 +130,7 @@ class Leader:
         )
 
     async def _reject(self, message: Message, error: Exception) -> None:
-        faults = error.faults if isinstance(error, Invalid) else (Fault("the message", "", str(error)),)
-        rejected = Rejected(
-            service=LEASE,
-            subject=message.subject,
-            sequence=message.sequence,
-            at=self._clock.now(),
-            faults=tuple(FieldFault.of(fault) for fault in faults),
-        )
-        await self._bus.publish(subjects.rejected(LEASE), rejected.encode(), event=Rejected.TYPE)
+        await reject(self._bus, LEASE, message, error, self._clock.now())
 
     def _preserves(self, ref: ObjectRef) -> bool:
         """What the policy in force says, or the last one said: deleting a policy freezes what it placed, this too.

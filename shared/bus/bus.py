@@ -120,6 +120,7 @@ class Bus:
         expected_last_sequence: int | None = None,
         message_id: str | None = None,
         event: str | None = None,
+        keep: float | None = None,
         timeout: float = 5.0,
     ) -> int:
         """Store a message and return its stream sequence once JetStream has acknowledged it.
@@ -127,6 +128,7 @@ class Bus:
         expected_last_sequence: the fence; the sequence of the subject's last message, 0 for "none yet".
         message_id: a second publish with the same id within the duplicate window (120 s) is dropped.
         event: a CloudEvents type; adds the ce- headers.
+        keep: seconds after which the message goes by itself, in streams that allow tombstones; None is for ever.
         Raises WriteConflict (somebody wrote first), BusUnavailable, TooLarge. After BusUnavailable the message
         may or may not be stored. Many publishes may be in flight at once. The trace context is added.
         """
@@ -137,6 +139,7 @@ class Bus:
             expected_last_sequence=expected_last_sequence,
             message_id=message_id,
             event=event,
+            keep=keep,
             timeout=timeout,
         )
 

@@ -35,9 +35,12 @@ class Publisher:
         expected_last_sequence: int | None = None,
         message_id: str | None = None,
         event: str | None = None,
+        keep: float | None = None,
         timeout: float = 5.0,
     ) -> int:
         own = self._headers(headers, event, message_id)
+        if keep is not None:
+            own[names.TTL] = str(max(1, int(keep)))
         if expected_last_sequence is not None:
             own[names.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(expected_last_sequence)
         if message_id is not None:

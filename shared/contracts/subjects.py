@@ -115,6 +115,11 @@ def binding(member: str, namespace: str, name: str) -> str:
     return f"brim.binding.{encode(member)}.{encode(namespace)}.{encode(name)}"
 
 
+def bindings(member: str) -> str:
+    """Filter: every order about pods of a member."""
+    return f"brim.binding.{encode(member)}.>"
+
+
 def rebalance(ref: ObjectRef) -> str:
     return f"brim.rebalance.{_object(ref)}"
 

@@ -27,6 +27,7 @@ Propagation: TypeAlias = Literal["Background", "Foreground", "Orphan"]
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
 
 DEFAULT_TIMEOUTS = Timeouts()
 DEFAULT_OPTIONS = watch.WatchOptions()
@@ -159,6 +160,15 @@ class MemberClient:
     ) -> JsonObject:
         """JSON merge patch: null removes a field. Raises NotFound."""
         return await self._call(f"patch {ref}", "PATCH", ref, {"fieldManager": manager}, body, MERGE, subresource)
+
+    async def strategic_patch(
+        self, ref: ObjectRef, body: JsonObject, *, subresource: str = "", manager: str = "brim"
+    ) -> JsonObject:
+        """Strategic merge patch: lists such as a status' conditions are merged by their key. Raises NotFound.
+
+        With metadata.uid in it, WriteConflict where another object has the name.
+        """
+        return await self._call(f"patch {ref}", "PATCH", ref, {"fieldManager": manager}, body, STRATEGIC, subresource)
 
     async def delete(self, ref: ObjectRef, *, uid: str | None = None, propagation: Propagation = "Background") -> bool:
         """False if it was not there. uid: delete only this one; raises WriteConflict where another has its name."""

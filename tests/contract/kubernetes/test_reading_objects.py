@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.kubernetes.api import config_map, deployment, kubernetes_api, pod
+from tests.contract.kubernetes.api import STRATEGIC_PATCH, config_map, deployment, kubernetes_api, pod
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,27 @@ async def test_a_pods_pending_reason_can_be_written_by_any_scheduler() -> None:
         await api.create(api.core("pods"), pod("one", schedulerName="nobody"))
         state = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"}
         path = api.core("pods", "one", "status")
-        answer = await api.patch(path, {"status": {"conditions": [state]}}, "application/strategic-merge-patch+json")
+        answer = await api.patch(path, {"status": {"conditions": [state]}}, STRATEGIC_PATCH)
         assert answer.status == 200
         assert answer.body["status"]["conditions"][0]["reason"] == "Unschedulable"
+
+
+async def test_a_pods_conditions_are_merged_by_type_and_only_for_the_pod_that_is_meant() -> None:
+    async with kubernetes_api() as api:
+        made = await api.create(api.core("pods"), pod("one", schedulerName="nobody"))
+        path = api.core("pods", "one", "status")
+        states = [{"type": kind, "status": "False", "reason": "Tested"} for kind in ("PodScheduled", "Ready")]
+        for state in states:
+            body = {"metadata": {"uid": made.body["metadata"]["uid"]}, "status": {"conditions": [state]}}
+            assert (await api.patch(path, body, STRATEGIC_PATCH)).status == 200
+        live = (await api.get(api.core("pods", "one"))).body
+        assert sorted(c["type"] for c in live["status"]["conditions"]) == ["PodScheduled", "Ready"]
+        wrong = {"metadata": {"uid": "another"}, "status": {"conditions": [{**states[0], "reason": "Wrong"}]}}
+        assert (await api.patch(path, wrong, STRATEGIC_PATCH)).status == 409
+
+
+async def test_a_merge_patch_that_names_another_uid_is_a_conflict() -> None:
+    async with kubernetes_api() as api:
+        await api.create(api.core("pods"), pod("one", schedulerName="nobody"))
+        patch = {"metadata": {"uid": "another", "annotations": {"a": "b"}}}
+        assert (await api.patch(api.core("pods", "one"), patch)).status == 409
