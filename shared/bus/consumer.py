@@ -126,8 +126,9 @@ class _Consumer:
                     await self._settle([delivery.reply for delivery in await pull.rest()], NAK)
 
     async def _take(self, pull: Pull) -> None:
-        room = self._options.max_in_flight - len(self._touched)
-        if room <= 0:
+        most = self._options.max_in_flight
+        room = most - len(self._touched)
+        if room * 4 < most:  # asking for every single one that was freed would cost more than the messages
             self._freed.clear()
             await self._freed.wait()
             return

@@ -1,7 +1,9 @@
-"""Pulling from a consumer: requests for messages that are renewed before they run dry.
+"""Pulling from a consumer: one request for messages, renewed when it has run dry.
 
 nats-py's `fetch` makes a task per message, and burns its whole timeout when the server restarts. Here one request
-is open at all times, with heartbeats; a reconnection renews it at once, silence is taken for loss.
+is open at all times, with heartbeats; a reconnection renews it at once, silence is taken for loss. Never two: a
+message does not say which request it answers and the server serves requests in turns, so that what is left of
+each could not be told.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class Pull:
         self._limit = limit
         self._buffer: deque[Delivery] = deque()
         self._arrived = asyncio.Event()
-        self._asked: dict[str, int] = {}  # request → messages it may still bring, in the order of asking
+        self._asked = 0  # messages that the open request may still bring
         self._requests = 0
         self._heard = 0.0
         self._lost = ""
@@ -111,25 +113,27 @@ class Pull:
         if not self._asked or not self._connection.connected:
             return
         if self._loop.time() - self._heard > SILENCE:
-            self._asked.clear()
+            self._asked = 0
             raise Interrupted(f"nothing is heard of {self._subject} any more")
 
     async def _ask(self, room: int) -> None:
-        """Renew the request when half of the room is free: often enough to keep messages coming."""
-        free = room - sum(self._asked.values()) - len(self._buffer)
-        if free <= 0 or (free * 2 < room and self._asked) or not self._connection.connected:
+        free = room - len(self._buffer)
+        if self._asked or free <= 0 or not self._connection.connected:
             return
         self._requests += 1
-        token = format(self._requests, "x")
-        if not self._asked:
-            self._heard = self._loop.time()
-        self._asked[token] = free
+        self._heard = self._loop.time()
+        self._asked = free
         body = {
             "batch": free,
             "expires": int(EXPIRES * 1e9),
             "idle_heartbeat": int(HEARTBEAT * 1e9),
         }
-        await self._connection.send(self._subject, json.dumps(body).encode(), reply=f"{self._inbox}.{token}")
+        await self._connection.send(self._subject, json.dumps(body).encode(), reply=self._reply)
+
+    @property
+    def _reply(self) -> str:
+        """Where the open request is answered."""
+        return f"{self._inbox}.{self._requests:x}"
 
     async def _on_message(self, raw: Msg) -> None:
         self._heard = self._loop.time()
@@ -138,34 +142,26 @@ class Pull:
             self._on_status(status, raw)
             return
         self._buffer.append(delivery(raw.subject, raw.data, raw.reply, raw.headers))
-        self._count_one()
+        self._asked = max(0, self._asked - 1)
         self._arrived.set()
-
-    def _count_one(self) -> None:
-        """Requests are served in the order in which they were made."""
-        for token, open_count in self._asked.items():
-            if open_count <= 1:
-                del self._asked[token]
-            else:
-                self._asked[token] = open_count - 1
-            return
 
     def _on_status(self, status: str, raw: Msg) -> None:
         if status == "100":  # heartbeat
             return
-        self._asked.pop(raw.subject.rpartition(".")[2], None)
+        if raw.subject != self._reply:
+            return  # of a request that is over
+        self._asked = 0
         description = (raw.headers or {}).get(names.DESCRIPTION, "")
         if status in ("404", "408"):  # nothing (more) within the time asked for
             self._arrived.set()
             return
         # 503: nobody answers for the consumer; 409: it was deleted, its leader went away, it has too many
         # requests: the caller looks, and backs off.
-        self._asked.clear()
         self._lost = f"{self._subject}: {description or 'the consumer does not exist'}"
         self._arrived.set()
 
     def _on_reconnect(self) -> None:
         """The server forgot what was asked for; what it had sent in between is lost or comes again."""
-        self._asked.clear()
+        self._asked = 0
         self._lost = "the connection to NATS was renewed"
         self._arrived.set()

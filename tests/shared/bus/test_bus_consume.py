@@ -123,6 +123,16 @@ class TestDelivery:
             release.set()
             await eventually(settled(bus))
 
+    async def test_one_request_is_open_at_a_time(self, bus: Bus, eventually: Callable) -> None:
+        """Of two that the server serves in turns nobody could tell what is left: the reader would wait for nothing."""
+        handler = Recorder()
+        async with consuming(bus, handler, max_in_flight=8):
+            for number in range(20):
+                await submit(bus, 1, first=number)
+                await eventually(settled(bus))
+                info = await jetstream.api(bus._connection, "CONSUMER.INFO.SUBMIT.intake", what="the consumer")
+                assert info["num_waiting"] in (0, 1)
+
     async def test_the_trace_of_the_publisher_goes_on(self, bus: Bus, eventually: Callable) -> None:
         seen: list[str] = []
 
