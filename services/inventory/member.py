@@ -105,8 +105,8 @@ class MemberInventory:
         around = self._around
         statuses = StatusPublisher(around.bus, around.clock, around.settings.inventory, self.mirror, around.metrics)
         await statuses.compare()
-        for ref in statuses.told:
-            around.kinds.add(ref)
+        for status in statuses.told:
+            around.kinds.add(status.ref)
         return statuses
 
     # -- endpoints -------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ class MemberInventory:
 
         def synced() -> None:
             self.mirror.expected.discard(key)
-            statuses.forget_absent(key)
+            statuses.recheck(lambda told: (told[0], told[1]) == key)
 
         cache = self.mirror.add_kind(resource).cache
         start(resource, Managed, cache, kind.kind, labels=MANAGED, synced=synced)

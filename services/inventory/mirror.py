@@ -16,6 +16,7 @@ from services.inventory.core.capacity import Capacity
 from services.inventory.core.facts import Key, PodFacts
 from services.inventory.core.statuses import provisioning_of, status_of
 from services.inventory.core.stock import pools_of
+from services.inventory.flags import Flags
 from services.inventory.projections import Autoscaler, ConfigMap, Managed, Node, Pod, PodEvent
 from shared.contracts.annotations import TRACEPARENT_ANNOTATION, WORKLOAD_LABEL
 from shared.contracts.capacity import Pool
@@ -26,27 +27,6 @@ from shared.kube import Resource
 
 Kind: TypeAlias = tuple[str, str]  # (kind, group)
 ObjectKey: TypeAlias = tuple[str, str, str, str]  # (kind, group, namespace, name)
-
-
-class Flags:
-    """Keys that something has to be done about, and a way to wait for the first."""
-
-    def __init__(self) -> None:
-        self._keys: dict[ObjectKey, None] = {}
-        self._any = asyncio.Event()
-
-    def raise_(self, key: ObjectKey) -> None:
-        self._keys[key] = None
-        self._any.set()
-
-    async def wait(self) -> None:
-        await self._any.wait()
-
-    def take(self) -> list[ObjectKey]:
-        keys = list(self._keys)
-        self._keys.clear()
-        self._any.clear()
-        return keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +46,7 @@ class Mirror:
         self._now = now
         self.capacity = Capacity()
         self.capacity_changed = asyncio.Event()
-        self.status_changed = Flags()
+        self.status_changed: Flags[ObjectKey] = Flags()
         self.nodes: Cache[Node] = Cache(self._node_changed)
         self.pods: Cache[Pod] = Cache(self._pod_changed)
         self.autoscalers: Cache[Autoscaler] = Cache(self._autoscaler_changed)
