@@ -146,7 +146,7 @@ def _room(member: Member) -> _Room:
     for virtual in member.simulated.virtual_nodes:
         labels = {"type": "virtual-kubelet", "topology.kubernetes.io/zone": virtual.zone}
         taint = fleet_file.Taint(key="virtual-kubelet.io/provider", value="alibabacloud", effect="NoSchedule")
-        node = _node(f"virtual-kubelet-{virtual.zone}", virtual.allocatable, labels, (taint,))
+        node = _node(virtual.node_name, virtual.allocatable, labels, (taint,))
         node.virtual = True
         nodes.append(node)
     return _Room(member, nodes)

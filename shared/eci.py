@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from shared.quantities import amount
@@ -128,10 +129,13 @@ def round_up(requests: Mapping[str, int]) -> Spec | None:
     return next((spec for spec in ALL_SIZES if spec.holds(requests)), None)
 
 
-def spec_named(name: str) -> Spec:
-    """A size ("2-4Gi") or instance type by name. Raises ValueError with a sentence where there is none."""
+def spec_named(name: str, more: Mapping[str, Spec] = MappingProxyType({})) -> Spec:
+    """A size ("2-4Gi") or instance type by name. more: instance types beside the known ones, by name.
+
+    Raises ValueError with a sentence where there is none.
+    """
     if name.startswith("ecs."):
-        found = TYPES.get(name)
+        found = more.get(name) or TYPES.get(name)
         if found is None:
             raise ValueError(f"{name!r} is no instance type that brim knows")
         return found
@@ -144,23 +148,28 @@ def spec_named(name: str) -> Spec:
     return size(cpu, gib)
 
 
-def specs_of(annotations: Mapping[str, str]) -> tuple[Spec, ...]:
-    """What `eci-use-specs` lists, in its order; empty without it. Raises ValueError with a sentence."""
+def specs_of(annotations: Mapping[str, str], more: Mapping[str, Spec] = MappingProxyType({})) -> tuple[Spec, ...]:
+    """What `eci-use-specs` lists, in its order; empty without it. more: as for `spec_named`.
+
+    Raises ValueError with a sentence.
+    """
     text = annotations.get(USE_SPECS, "").strip()
     if not text:
         return ()
     named = [part.strip() for part in text.split(",")]
     if len(named) > MAX_SPECS:
         raise ValueError(f"{USE_SPECS} lists {len(named)} specifications; at most {MAX_SPECS} are allowed")
-    return tuple(spec_named(part) for part in named)
+    return tuple(spec_named(part, more) for part in named)
 
 
-def candidates(requests: Mapping[str, int], annotations: Mapping[str, str]) -> tuple[Spec, ...]:
+def candidates(
+    requests: Mapping[str, int], annotations: Mapping[str, str], more: Mapping[str, Spec] = MappingProxyType({})
+) -> tuple[Spec, ...]:
     """Instances that may run a pod, the preferred first: those it lists that hold it, else its size rounded up.
 
-    Raises ValueError with a sentence where a listed one does not exist.
+    more: as for `spec_named`. Raises ValueError with a sentence where a listed one does not exist.
     """
-    listed = specs_of(annotations)
+    listed = specs_of(annotations, more)
     if listed:
         return tuple(spec for spec in listed if spec.holds(requests))
     rounded = round_up(requests)

@@ -6,15 +6,24 @@ a kubeconfig context, or simulated from the description given here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
-from shared import names, quantities
+from shared import eci, names, quantities
 from shared.errors import Fault, Invalid, Misconfigured
 
 API_VERSION = "brim.dev/v1alpha1"
@@ -33,6 +42,7 @@ def _dns_label(value: str) -> str:
 
 MemberId = Annotated[str, AfterValidator(_dns_label)]
 ResourceList = Annotated[dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]], AfterValidator(_resource_list)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # per hour, in the fleet's one currency
 
 
 class _Model(BaseModel):
@@ -51,9 +61,6 @@ class Taint(_Model):
     key: str = Field(min_length=1)
     value: str = ""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
-
-
-Price = Annotated[float, Field(ge=0)]  # per hour, in the fleet's one currency
 
 
 class NodeGroup(_Model):
@@ -94,6 +101,27 @@ class NodePool(_Model):
         return self
 
 
+class InstanceType(_Model):
+    """An instance type that is sold beside those of `shared.eci.TYPES`."""
+
+    name: str = Field(pattern=r"^ecs\.[a-z0-9.-]+$")
+    vcpu: int = Field(gt=0)
+    memory: Annotated[str, Field(coerce_numbers_to_str=True)]
+    gpus: int = Field(0, ge=0)
+    gpu_model: str = ""
+
+    @field_validator("memory")
+    @classmethod
+    def _is_an_amount(cls, text: str) -> str:
+        quantities.amount("memory", text)
+        return text
+
+    @property
+    def spec(self) -> eci.Spec:
+        memory = quantities.amount("memory", self.memory)
+        return eci.Spec(self.name, self.vcpu * 1000, memory, self.gpus, self.gpu_model)
+
+
 class InstancePrices(_Model):
     """What serverless instances cost. vcpu, gib: of one vCPU and one GiB of a size. types: by instance type.
     spot: what a spot instance costs, as a share of that."""
@@ -103,17 +131,65 @@ class InstancePrices(_Model):
     types: dict[str, Price] = {}
     spot: float = Field(1.0, ge=0, le=1)
 
+    @property
+    def rates(self) -> eci.Prices:
+        return eci.Prices(self.vcpu, self.gib, self.types, self.spot)
+
+
+def _canonical(wanted: Iterable[str], types: Iterable[InstanceType]) -> list[str]:
+    """Names of sizes and instance types as ECI writes them ("2-4" is "2-4Gi"). Raises ValueError with a sentence
+    for what is not sold."""
+    more = _specs(types)
+    return [eci.spec_named(name, more).name for name in wanted]
+
+
+def _specs(types: Iterable[InstanceType]) -> dict[str, eci.Spec]:
+    return {one.name: one.spec for one in types}
+
+
+# What a virtual node may run in all, unless its description says otherwise.
+_QUOTA = {"cpu": "1000", "memory": "4000Gi", "pods": "1000", "ephemeral-storage": "30000Gi", eci.GPU: "1000"}
+
 
 class VirtualNode(_Model):
-    """A virtual node backed by serverless instances."""
+    """A virtual node backed by serverless instances.
 
-    zone: str
-    allocatable: ResourceList = {"cpu": "1000", "memory": "4000Gi", "pods": "1000"}
+    allocatable: its quota, by resource; what is left out has a usual one. stock: instances left, by size or instance
+    type; what is not named, or null, is in stock, number unknown; 0 is sold out.
+    """
+
+    zone: MemberId
+    instance_types: tuple[InstanceType, ...] = ()
+    allocatable: ResourceList = dict(_QUOTA)
+    stock: dict[str, Annotated[int, Field(ge=0)] | None] = {}
     prices: InstancePrices = InstancePrices()
+
+    @field_validator("allocatable")
+    @classmethod
+    def _with_the_usual_quota(cls, allocatable: ResourceList) -> ResourceList:
+        return {**_QUOTA, **allocatable}
+
+    @field_validator("stock")
+    @classmethod
+    def _stock_is_of_specs(cls, stock: dict[str, int | None], info: ValidationInfo) -> dict[str, int | None]:
+        names_of = _canonical(stock, info.data.get("instance_types", ()))
+        return dict(zip(names_of, stock.values(), strict=True))
+
+    @field_validator("prices")
+    @classmethod
+    def _prices_are_of_specs(cls, prices: InstancePrices, info: ValidationInfo) -> InstancePrices:
+        _canonical(prices.types, info.data.get("instance_types", ()))
+        return prices
 
     @property
     def node_name(self) -> str:
+        """As ACK calls it."""
         return f"virtual-kubelet-{self.zone}"
+
+    @property
+    def own_types(self) -> dict[str, eci.Spec]:
+        """`instance_types` by name."""
+        return _specs(self.instance_types)
 
 
 class Delays(_Model):
@@ -121,6 +197,8 @@ class Delays(_Model):
 
     schedule: float = Field(0.0, ge=0)  # pod created → bound
     start: float = Field(2.0, ge=0)  # pod bound → Ready (image pull and start)
+    eci_start: float = Field(8.0, ge=0)  # pod bound to a virtual node → Ready
+    image_pull: float = Field(3.0, ge=0)  # the end of eciStart, from which the instance is billed
     stop: float = Field(1.0, ge=0)  # pod deleted → gone
     scale_up_trigger: float = Field(4.0, ge=0)  # pod unschedulable → the autoscaler orders nodes
     node_create: float = Field(16.0, ge=0)  # ordered → node object, NotReady
@@ -136,6 +214,31 @@ class Simulated(_Model):
     virtual_nodes: tuple[VirtualNode, ...] = ()
     delays: Delays = Delays()
     version: str = "v1.34.1"
+
+    @field_validator("virtual_nodes")
+    @classmethod
+    def _one_per_zone(cls, virtual_nodes: tuple[VirtualNode, ...]) -> tuple[VirtualNode, ...]:
+        zones = [one.zone for one in virtual_nodes]
+        if twice := next((zone for zone in zones if zones.count(zone) > 1), None):
+            raise ValueError(f"zone {twice!r} is given twice")
+        return virtual_nodes
+
+    @property
+    def stock(self) -> Stock:
+        """Where inventory learns of it; its prices, and its own instance types, which a member never tells."""
+        return Stock(
+            source="nodepool-inventory",
+            pools=self.pools,
+            nodes=tuple(
+                NodePrice(name=group.name, labels=group.labels, price=group.price)
+                for group in self.nodes
+                if group.price is not None
+            ),
+            virtual=tuple(
+                VirtualPrices(node=one.node_name, instance_types=one.instance_types, **one.prices.model_dump())
+                for one in self.virtual_nodes
+            ),
+        )
 
 
 class Kubeconfig(_Model):
@@ -160,9 +263,21 @@ class NodePrice(_Model):
 
 
 class VirtualPrices(InstancePrices):
-    """node: the virtual node's name; empty for all that are not named."""
+    """node: the virtual node's name; empty for all that are not named. instance_types: that it sells beside the
+    known ones."""
 
     node: str = ""
+    instance_types: tuple[InstanceType, ...] = ()
+
+    @model_validator(mode="after")
+    def _are_of_specs(self) -> Self:
+        _canonical(self.types, self.instance_types)
+        return self
+
+    @property
+    def own_types(self) -> dict[str, eci.Spec]:
+        """`instance_types` by name."""
+        return _specs(self.instance_types)
 
 
 class Stock(_Model):
@@ -183,10 +298,10 @@ class Stock(_Model):
         """What a node of no pool costs per hour; 0 where nothing is said."""
         return next((one.price for one in self.nodes if one.is_of(name, labels)), 0.0)
 
-    def instance_prices(self, node: str) -> InstancePrices:
-        """What a virtual node's instances cost."""
+    def instance_prices(self, node: str) -> VirtualPrices:
+        """What a virtual node's instances cost, and which types it sells beside the known ones."""
         named = {one.node: one for one in self.virtual}
-        return named.get(node) or named.get("") or InstancePrices()
+        return named.get(node) or named.get("") or VirtualPrices(node=node)
 
 
 class Member(_Model):
@@ -212,24 +327,14 @@ class Member(_Model):
     @property
     def stock_or_default(self) -> Stock:
         """A simulated member publishes its pools as ConfigMaps, all but prices; a real one says nothing
-        unless asked."""
-        if self.stock is not None:
-            return self.stock
+        unless asked. Prices that `stock` leaves out are those of the description."""
         if self.simulated is None:
-            return Stock()
-        simulated = self.simulated
-        return Stock(
-            source="nodepool-inventory",
-            pools=simulated.pools,
-            nodes=tuple(
-                NodePrice(name=group.name, labels=group.labels, price=group.price)
-                for group in simulated.nodes
-                if group.price is not None
-            ),
-            virtual=tuple(
-                VirtualPrices(node=one.node_name, **one.prices.model_dump()) for one in simulated.virtual_nodes
-            ),
-        )
+            return self.stock or Stock()
+        told = self.simulated.stock
+        if self.stock is None:
+            return told
+        known = {"nodes": self.stock.nodes or told.nodes, "virtual": self.stock.virtual or told.virtual}
+        return self.stock.model_copy(update=known)
 
 
 class Fleet(_Model):
@@ -237,16 +342,17 @@ class Fleet(_Model):
 
     api_version: Literal["brim.dev/v1alpha1"] = "brim.dev/v1alpha1"
     kind: Literal["Fleet"] = "Fleet"
-    members: tuple[Member, ...] = Field(min_length=1)
+    members: tuple[Member, ...]
 
-    @model_validator(mode="after")
-    def _unique(self) -> Self:
-        seen: set[str] = set()
-        for member in self.members:
-            if member.id in seen:
-                raise ValueError(f"member id {member.id!r} is given twice")
-            seen.add(member.id)
-        return self
+    @field_validator("members")
+    @classmethod
+    def _some_and_each_once(cls, members: tuple[Member, ...]) -> tuple[Member, ...]:
+        if not members:
+            raise ValueError("a fleet has at least one member")
+        ids = [member.id for member in members]
+        if twice := next((one for one in ids if ids.count(one) > 1), None):
+            raise ValueError(f"member id {twice!r} is given twice")
+        return members
 
 
 def load(path: Path) -> Fleet:

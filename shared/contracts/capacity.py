@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from shared.contracts.base import Contract, Part, faults_of
-from shared.eci import Prices
+from shared.eci import Prices, Spec
 from shared.errors import Invalid
 
 Phase: TypeAlias = Literal["ready", "upcoming", "unready", "virtual"]
@@ -88,12 +88,22 @@ class Pool(Part):
         return room if self.stock is None else min(room, self.stock)
 
 
+class InstanceType(Part):
+    """An instance type that brim does not know by itself. cpu: millicores. memory: bytes."""
+
+    name: str
+    cpu: int
+    memory: int
+    gpus: int = 0
+    gpu_model: str = ""
+
+
 class VirtualStock(Part):
     """What a virtual node sells.
 
     stock: instances left by size or instance type; what is not named is in stock, number unknown; 0 is none.
     vcpu, gib: price per hour of a size's vCPU and GiB. types: price per hour by instance type. spot: what a spot
-    instance costs, as a share of that.
+    instance costs, as a share of that. instance_types: sold beside the known ones (`shared.eci.TYPES`).
     """
 
     node: str
@@ -102,10 +112,16 @@ class VirtualStock(Part):
     gib: float = 0.0
     types: dict[str, float] = {}
     spot: float = 1.0
+    instance_types: tuple[InstanceType, ...] = ()
 
     @property
     def prices(self) -> Prices:
         return Prices(vcpu=self.vcpu, gib=self.gib, types=self.types, spot=self.spot)
+
+    @property
+    def own_types(self) -> dict[str, Spec]:
+        """`instance_types` by name."""
+        return {one.name: Spec(one.name, one.cpu, one.memory, one.gpus, one.gpu_model) for one in self.instance_types}
 
 
 class EciProfile(Part):

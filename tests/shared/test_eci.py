@@ -51,6 +51,14 @@ def test_listed_specs_in_their_order_that_hold_the_pod() -> None:
     assert [spec.name for spec in eci.candidates({eci.GPU: 1}, listed)] == ["ecs.gn6i-c4g1.xlarge"]
 
 
+def test_instance_types_of_the_fleet_file_count_too() -> None:
+    own = {"ecs.own.large": eci.Spec("ecs.own.large", 96_000, 1024 * GIB, 8, "H20")}
+    listed = {eci.USE_SPECS: "ecs.gn6i-c4g1.xlarge,ecs.own.large"}
+    assert [spec.name for spec in eci.candidates({eci.GPU: 8}, listed, own)] == ["ecs.own.large"]
+    with pytest.raises(ValueError, match=r"'ecs.own.large' is no instance type that brim knows"):
+        eci.candidates({eci.GPU: 8}, listed)
+
+
 def test_the_first_with_stock_is_chosen() -> None:
     specs = eci.specs_of({eci.USE_SPECS: "2-4Gi,4-8Gi,ecs.c6.xlarge"})
     assert [spec.name for spec in eci.chosen(specs, {"2-4Gi": 0, "4-8Gi": 3})] == ["4-8Gi", "ecs.c6.xlarge"]
