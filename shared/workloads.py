@@ -24,6 +24,7 @@ from shared.quantities import parse
 SHIPPED: Final = Path(__file__).with_name("workload_kinds.yaml")
 
 _STEP = re.compile(r"\[\*\]|[^.\[\]]+")
+_END_CONDITIONS = ("Complete", "Failed", "Succeeded")  # of Kubernetes' and of Kubeflow's jobs
 _JVM_UNITS = {"k": "Ki", "m": "Mi", "g": "Gi", "t": "Ti"}
 
 
@@ -56,6 +57,8 @@ class WorkloadKind:
     """divisible: replicas may be spread over members; else the object goes whole to one where everything fits.
 
     completions_path: of a Job's number of successes, which caps its replicas and is immutable.
+    end_path, end_values: where its status says that it ran to its end, and in which words; `has_ended` also knows the
+    usual conditions.
     """
 
     group: str
@@ -64,6 +67,8 @@ class WorkloadKind:
     components: tuple[Component, ...]
     divisible: bool = False
     completions_path: str = ""
+    end_path: str = ""
+    end_values: tuple[str, ...] = ()
 
     @property
     def scale_path(self) -> str:
@@ -107,6 +112,8 @@ class _KindEntry(_Entry):
     components: tuple[_ComponentEntry, ...] = Field(min_length=1)
     divisible: bool = False
     completions_path: str = ""
+    end_path: str = ""
+    end_values: tuple[str, ...] = ()
 
 
 _FILE: TypeAdapter[tuple[_KindEntry, ...]] = TypeAdapter(tuple[_KindEntry, ...])
@@ -156,7 +163,7 @@ def _load(file: Path) -> dict[tuple[str, str], WorkloadKind]:
 
 def _kind(entry: _KindEntry) -> WorkloadKind:
     components = tuple(Component(**component.model_dump()) for component in entry.components)
-    kind = WorkloadKind(entry.group, entry.kind, entry.plural, components, entry.divisible, entry.completions_path)
+    kind = WorkloadKind(**{name: getattr(entry, name) for name in _KindEntry.model_fields} | {"components": components})
     for component in components:
         if component.replicas_path and component.template_path:
             for template in component.template_path.split("|"):
@@ -218,6 +225,16 @@ def without_replicas(kind: WorkloadKind, manifest: JsonObject) -> JsonObject:
         return manifest
     *above, last = _steps(kind.scale_path)
     return _update(manifest, above, lambda holder: _without(holder, last))
+
+
+def has_ended(kind: WorkloadKind | None, manifest: JsonObject) -> bool:
+    """Whether an object's status says that it ran to its end, well or not, and will run nothing more."""
+    if kind is not None and kind.end_path and set(_values(manifest, _steps(kind.end_path))) & set(kind.end_values):
+        return True
+    return any(
+        isinstance(one, dict) and one.get("type") in _END_CONDITIONS and one.get("status") == "True"
+        for one in _values(manifest, ("status", "conditions", "[*]"))
+    )
 
 
 # -- templates -----------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from shared.contracts.refs import ObjectRef, Order
 from shared.kube import Resource
 from shared.pod_requests import InitContainer, pod_requests
 from shared.quantities import amount
-from shared.workloads import kind_of, replicas_of
+from shared.workloads import has_ended, kind_of, replicas_of
 
 # Kinds whose controllers leave out a count of zero; elsewhere a missing count is not known.
 _COUNTING_KINDS = frozenset({("Deployment", "apps"), ("StatefulSet", "apps"), ("ReplicaSet", "apps"), ("Job", "batch")})
@@ -99,7 +99,7 @@ def object_facts(managed: Managed, resource: Resource) -> ObjectFacts:
         updated=_told(status, "updatedReplicas", kind),
         available=_told(status, "availableReplicas", kind),
         succeeded=_count(status, "succeeded"),
-        finished=_is_finished(status),
+        finished=has_ended(kind_of(*kind), {"status": status}),
         ordered=kind == ("StatefulSet", "apps") and (managed.spec or {}).get("podManagementPolicy") != "Parallel",
     )
 
@@ -148,15 +148,6 @@ def _told(status: JsonObject, field: str, kind: tuple[str, str]) -> int | None:
 def _count(holder: Mapping[str, JsonValue], field: str) -> int | None:
     found = holder.get(field)
     return found if isinstance(found, int) and not isinstance(found, bool) else None
-
-
-def _is_finished(status: JsonObject) -> bool:
-    """A Job's Complete or Failed condition."""
-    conditions = status.get("conditions")
-    return isinstance(conditions, list) and any(
-        isinstance(one, dict) and one.get("type") in ("Complete", "Failed") and one.get("status") == "True"
-        for one in conditions
-    )
 
 
 def _order(text: str) -> Order:

@@ -30,7 +30,8 @@ class Share(Part):
     elsewhere are Ready. present: False asks the executor to delete the object there. completions: of a Job.
     deadline: Unix seconds until which replicas on elastic room are on their way, not stuck.
     autoscaled: a HorizontalPodAutoscaler in the member owns the count; replicas says what it has, brim writes
-    none. suspended: nothing is to be written there now.
+    none. suspended: nothing is to be written there now. finished: what runs to completion did so there: it asks for
+    no room any more, and is not run a second time.
     """
 
     member: str
@@ -45,6 +46,7 @@ class Share(Part):
     deadline: float | None = None
     autoscaled: bool = False
     suspended: bool = False
+    finished: bool = False
 
 
 class Rest(Part):

@@ -313,6 +313,7 @@ CASES = [
         [],
         applied_before=True,
     ),
+    Case("job: gone after it finished: not run twice", wish(JOB, completions=6, finished=True), None, []),
     Case(
         "job: gone without a time to live: created again",
         wish(JOB, completions=6),

@@ -212,4 +212,23 @@ class World:
         )
 
 
+def fleet(*tiers: Any, rooms: dict[str, int], **options: Any) -> World:
+    """A policy over these tiers, and members with so many nodes of one core each."""
+    world = World()
+    world.want(policy(*tiers, **options))
+    for name, room in rooms.items():
+        world.member(name, *slots(name, room))
+    return world
+
+
+def slots(name: str, count: int) -> list[Node]:
+    return [node(f"{name}{i}", 1) for i in range(count)]
+
+
+def decided(world: World, workload: Workload) -> Workload:
+    world.want(workload)
+    world.run()
+    return workload
+
+
 __all__ = ["Delta", "NodeClass", "Taint"]

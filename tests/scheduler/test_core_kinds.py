@@ -1,5 +1,5 @@
-"""Kinds that are not simply so many equal replicas: Jobs, ordered StatefulSets, several components, none at all; and
-counts that somebody else owns."""
+"""Kinds that are not simply so many equal replicas: ordered StatefulSets, several components, none at all; and counts
+that somebody else owns. Jobs have a page of their own."""
 
 from __future__ import annotations
 
@@ -7,128 +7,10 @@ from typing import Any
 
 import pytest
 
-from services.scheduler.core.values import Affinity, Component, Gone, Selector, Shape, Spread, StaticWeight, Workload
+from services.scheduler.core.values import Component, Gone, Selector, Shape, Spread, Workload
 from shared.contracts.desired import Tombstone
 from shared.contracts.refs import ObjectRef
-from tests.scheduler.core_world import ONE_CPU, World, deployment, node, policy
-
-
-def slots(name: str, count: int) -> list[Any]:
-    return [node(f"{name}{i}", 1) for i in range(count)]
-
-
-def fleet(*tiers: Any, rooms: dict[str, int], **options: Any) -> World:
-    world = World()
-    world.want(policy(*tiers, **options))
-    for name, room in rooms.items():
-        world.member(name, *slots(name, room))
-    return world
-
-
-def decided(world: World, workload: Workload) -> Workload:
-    world.want(workload)
-    world.run()
-    return workload
-
-
-# -- Jobs ----------------------------------------------------------------------------------------------------------
-
-
-def job(parallelism: int, completions: int | None, **more: Any) -> Workload:
-    return deployment("train", parallelism, kind="Job", is_job=True, completions=completions, **more)
-
-
-def completions(world: World, workload: Workload) -> dict[str, int | None]:
-    return {share.member: share.completions for share in world.placement(workload).shares if share.present}
-
-
-@pytest.mark.parametrize(
-    ("case", "parallelism", "wanted", "placed", "parts", "pending"),
-    [
-        ("in proportion to its parallelism", 6, 12, {"idc": 4, "ack": 2}, {"idc": 8, "ack": 4}, 0),
-        ("all are given out though not all fits", 9, 18, {"idc": 4, "ack": 2}, {"idc": 12, "ack": 6}, 3),
-        ("a work queue has none", 6, None, {"idc": 4, "ack": 2}, {"idc": None, "ack": None}, 0),
-    ],
-)
-def test_completions_are_divided(
-    case: str, parallelism: int, wanted: int | None, placed: Any, parts: Any, pending: int
-) -> None:
-    world = fleet(("idc", "ack"), rooms={"idc": 4, "ack": 2})
-    train = decided(world, job(parallelism, wanted))
-    assert (world.placed(train), completions(world, train)) == (placed, parts), case
-    assert world.placement(train).pending == pending
-
-
-def test_parallelism_grows_where_the_job_is_and_completions_stay() -> None:
-    world = fleet(("idc", "ack"), rooms={"idc": 1, "ack": 0})
-    train = decided(world, job(3, 6))
-    world.delta("ack", *slots("new", 5))
-    world.run()
-    assert (world.placed(train), world.placement(train).pending) == ({"idc": 1}, 2)
-    world.delta("idc", *slots("more", 1))
-    world.run()
-    assert (world.placed(train), completions(world, train)) == ({"idc": 2}, {"idc": 6})
-
-
-def test_a_stuck_job_moves_by_delete_and_create() -> None:
-    world = fleet("idc", "ack", rooms={"idc": 2, "ack": 2})
-    train = decided(world, job(2, 4))
-    world.rebalance(train, idc=(2, 0))
-    world.run()
-    assert (world.placed(train), world.leaving(train)) == ({"ack": 2}, {"idc"})
-    assert completions(world, train) == {"ack": 4}
-
-
-@pytest.mark.parametrize("why", ["stuck", "drained", "deselected"])
-def test_a_job_with_a_success_stays_with_the_reason(why: str) -> None:
-    world = fleet("idc", "ack", rooms={"idc": 2, "ack": 2})
-    train = decided(world, job(2, 4))
-    world.status(train, "idc", replicas=2, succeeded=1)
-    if why == "stuck":
-        world.rebalance(train, idc=(1, 0))
-    elif why == "drained":
-        world.wish("idc", wish="drained")
-    else:
-        world.want(policy("ack"))
-    world.run()
-    assert world.placed(train) == {"idc": 2}
-    assert "JobHasSucceeded" in world.codes(train)
-
-
-def test_a_job_that_has_to_leave_without_room_elsewhere_waits_there() -> None:
-    world = fleet("idc", "ack", rooms={"idc": 2, "ack": 0})
-    train = decided(world, job(2, 4))
-    world.wish("idc", wish="drained")
-    world.run()
-    assert (world.placed(train), "NoRoomElsewhere" in world.codes(train)) == ({"idc": 2}, True)
-    world.delta("ack", *slots("new", 2))
-    world.run()
-    assert (world.placed(train), completions(world, train)) == ({"ack": 2}, {"ack": 4})
-
-
-def test_a_finished_job_does_not_wait_for_room() -> None:
-    world = fleet("idc", rooms={"idc": 1})
-    train = decided(world, job(3, 3))
-    assert world.placement(train).pending == 2
-    world.status(train, "idc", replicas=1, succeeded=3, finished=True)
-    world.run()
-    assert world.placement(train).pending == 0
-
-
-def test_an_indexed_job_goes_whole_to_one_member() -> None:
-    world = fleet(("idc", "ack"), rooms={"idc": 3, "ack": 4})
-    train = decided(world, job(4, 8, indexed=True))
-    assert (world.placed(train), completions(world, train)) == ({"ack": 4}, {"ack": 8})
-    big = decided(world, deployment("big", 5, kind="Job", is_job=True, completions=5, indexed=True))
-    assert (world.placed(big), "IndexedJob" in world.codes(big)) == ({}, True)
-
-
-def test_a_fixed_job_gets_its_completions_once() -> None:
-    weights = (StaticWeight(Affinity(names=("idc",)), 1), StaticWeight(Affinity(names=("ack",)), 2))
-    world = fleet(("idc", "ack"), rooms={"idc": 9, "ack": 9}, division="static", weights=weights)
-    train = decided(world, job(3, 9))
-    assert (world.placed(train), completions(world, train)) == ({"idc": 1, "ack": 2}, {"idc": 3, "ack": 6})
-
+from tests.scheduler.core_world import ONE_CPU, World, decided, deployment, fleet, node, policy
 
 # -- StatefulSets --------------------------------------------------------------------------------------------------
 

@@ -141,21 +141,6 @@ def test_a_decision_says_what_it_saw_and_gave() -> None:
     assert (seen.members, seen.tiers, seen.free, seen.given) == (["idc", "ack"], [0, 1], [2, 3], [2, 2])
 
 
-def test_fixed_numbers_are_not_capped_and_the_shortfall_is_told() -> None:
-    world = World()
-    world.want(policy(("idc", "ack"), division="duplicated"))
-    world.member("idc", node("a", 3))
-    world.member("ack", node("b", 1))
-    web = deployment("web", 3)
-    world.want(web)
-    world.run()
-    assert world.placed(web) == {"idc": 3, "ack": 3}
-    (told,) = [reason for reason in world.placement(web).reasons if reason.code == "Shortfall"]
-    assert told.members == ("ack",)
-    assert "3 more" in told.message
-    assert "room for 1" in told.message
-
-
 # -- which members -------------------------------------------------------------------------------------------------
 
 

@@ -188,6 +188,29 @@ def test_a_file_of_the_settings_adds_kinds_and_replaces_shipped_ones(tmp_path: P
     assert workloads.kind_of("Farm", "example.com") is None
 
 
+ENDS = {
+    "a Job that is complete": ("batch", "Job", "conditions: [{type: Complete, status: 'True'}]", True),
+    "a Job that failed": ("batch", "Job", "conditions: [{type: Failed, status: 'True'}]", True),
+    "a Job that goes on": ("batch", "Job", "conditions: [{type: Failed, status: 'False'}, {type: Suspended}]", False),
+    "a Job without a status yet": ("batch", "Job", "{}", False),
+    "a Kubeflow job": ("kubeflow.org", "PyTorchJob", "conditions: [{type: Succeeded, status: 'True'}]", True),
+    "a pod": ("", "Pod", "phase: Succeeded", True),
+    "a pod that runs": ("", "Pod", "phase: Running", False),
+    "an Argo workflow": ("argoproj.io", "Workflow", "phase: Error", True),
+    "a Volcano job": ("batch.volcano.sh", "Job", "state: {phase: Completed}", True),
+    "a Spark application": ("sparkoperator.k8s.io", "SparkApplication", "applicationState: {state: COMPLETED}", True),
+    "a Ray job": ("ray.io", "RayJob", "jobStatus: SUCCEEDED", True),
+    "a Ray job that runs": ("ray.io", "RayJob", "jobStatus: RUNNING", False),
+    "a kind without replicas": ("example.com", "Task", "conditions: [{type: Succeeded, status: 'True'}]", True),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_what_ran_to_its_end_says_so(name: str) -> None:
+    group, kind, status, ended = ENDS[name]
+    assert workloads.has_ended(workloads.kind_of(kind, group), {"status": yaml.safe_load(status)}) is ended
+
+
 BAD_FILES = {
     "no YAML": ("{", "are no YAML"),
     "an unknown field": ("- {kind: A, plural: as, paths: [], components: [{}]}", "0.paths|paths"),

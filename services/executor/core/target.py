@@ -34,6 +34,7 @@ class Target:
     overwrite: bool = False
     suspended: bool = False
     autoscaled: bool = False
+    finished: bool = False
     traceparent: str = ""
 
     @property
@@ -64,5 +65,6 @@ def target_of(placement: Placement, share: Share, manifest: JsonObject | None, t
         overwrite=placement.overwrite,
         suspended=placement.suspended or share.suspended,
         autoscaled=share.autoscaled,
+        finished=share.finished,
         traceparent=traceparent,
     )

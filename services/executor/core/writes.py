@@ -157,7 +157,7 @@ def from_live(
 def _absent(target: Target, applied_before: bool) -> Decision:
     if not target.present:
         return Decision(result="deleted")
-    if applied_before and _cleans_up_after_itself(target):
+    if target.finished or (applied_before and _cleans_up_after_itself(target)):
         return Decision(result="applied")
     manifest = marks.created(target, marks.body(target))
     left = target.divided  # the count is still to be handed over

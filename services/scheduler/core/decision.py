@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
-from services.scheduler.core import divided, drafts, fixed, jobs, whole
+from services.scheduler.core import divided, drafts, fixed, fixed_jobs, jobs, whole
 from services.scheduler.core.drafts import Case
 from services.scheduler.core.filtering import Fleet
 from services.scheduler.core.room import FleetRoom
@@ -86,7 +86,7 @@ def _divide(case: Case) -> int:
         jobs.decide(case)
         return workload.replicas
     if workload.is_job:
-        fixed.decide_job(case)
+        fixed_jobs.decide(case)
         return workload.replicas
     divided.decide(case)
     return workload.replicas

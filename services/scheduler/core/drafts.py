@@ -32,6 +32,7 @@ class Draft:
     completions: int | None = None
     deadline: float | None = None
     autoscaled: bool = False
+    finished: bool = False
     was: int = 0
     revision: int = 0
     confirmed: bool = False
@@ -163,6 +164,7 @@ def _from_share(case: Case, share: Share) -> Draft:
         present=share.present,
         completions=share.completions,
         deadline=share.deadline,
+        finished=_is_finished(case.workload, share, status),
         was=share.replicas,
         revision=share.revision,
         confirmed=not share.present and name in case.gone,
@@ -173,6 +175,13 @@ def _from_share(case: Case, share: Share) -> Draft:
     draft.elastic -= arrived  # bound: the nodes that were on their way are there
     draft.free += arrived
     return draft
+
+
+def _is_finished(workload: Workload, share: Share, status: Status | None) -> bool:
+    """What the member says; where it says nothing any more (a Job has a time to live), what it said last."""
+    if not workload.ends or not share.present:
+        return False
+    return status.finished if status is not None else share.finished and share.revision == workload.revision
 
 
 def shares_of(case: Case) -> tuple[Share, ...]:
@@ -202,6 +211,7 @@ def _share(draft: Draft, case: Case, suspended: bool) -> Share:
         deadline=deadline,
         autoscaled=draft.autoscaled,
         suspended=suspended,
+        finished=draft.finished,
     )
 
 

@@ -150,7 +150,8 @@ class SchedulerState:
         record.statuses[status.member] = status
         if record.workload is None or record.placement is None or status.uid != record.workload.uid:
             return _NOBODY
-        return self._queue([status.ref.key], self._due) if needs_status(record.placement, old, status) else _NOBODY
+        needed = needs_status(record.workload, record.placement, old, status)
+        return self._queue([status.ref.key], self._due) if needed else _NOBODY
 
     def on_status_gone(self, member: str, ref: ObjectRef) -> Set[WorkloadKey]:
         """The STATUS subject was purged."""

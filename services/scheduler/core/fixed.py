@@ -2,25 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from services.scheduler.core import divided, division, filtering, moving, spread
 from services.scheduler.core.division import hash_of, tie_breaks
 from services.scheduler.core.drafts import Case
+from services.scheduler.core.records import SHORTFALL
 
 
-def decide(case: Case) -> int:
-    """Sets every member's number; returns how many replicas that makes in all."""
+def decide(case: Case) -> None:
+    """Sets every member's number."""
     if case.request is not None:
-        case.because("FixedByPolicy", "the policy fixes each member's replicas: nothing can be moved")
+        say_fixed(case)
+    if case.policy.division == "duplicated":
+        _keep_lost(case)
     moving.leave(case)
     divided.adopt_autoscaled(case)
-    targets = _targets(case)
+    targets = targets_of(case, members_of(case))
+    for draft in case.drafts.values():
+        if draft.present and draft.verdict == "open" and not draft.autoscaled and draft.member not in targets:
+            draft.verdict = "leave"  # another tier, or fewer groups, by a policy that changed
+    moving.leave(case)
     total = sum(targets.values())
+    _set(case, targets, total)
+    for draft in case.drafts.values():
+        draft.free = draft.elastic = draft.virtual = 0
+    if not targets:
+        case.pending = case.workload.replicas
+        case.because("Pending", "no member can take it now")
+    moving.settle(case, total)
+    say_shortfall(case)
+
+
+def say_fixed(case: Case) -> None:
+    case.because("FixedByPolicy", "the policy fixes each member's replicas: nothing can be moved")
+
+
+def _keep_lost(case: Case) -> None:
+    """Nothing replaces a copy of its own, so that the one in a lost member is there when the member returns."""
+    for draft in case.drafts.values():
+        if draft.present and case.candidates.verdicts.get(draft.member) == "dead":
+            draft.verdict, draft.serving = "stay", 0
+
+
+def _set(case: Case, targets: Mapping[str, int], total: int) -> None:
+    """Scale-in happens at once; what a member loses to others goes when its replacements serve."""
     held = sum(draft.replicas for draft in case.drafts.values() if draft.present and not draft.autoscaled)
-    going = max(0, held - total)  # scale-in: these go at once; any others only when their replacements serve
+    going = max(0, held - total)
     for name, target in targets.items():
+        if name not in case.drafts and not target and total:
+            continue  # its weight gives it nothing
         draft = case.draft(name)
+        if not draft.present:
+            case.because("Removing", "its old object is still being removed; then it gets its part", name)
+            case.pending += target if case.policy.division == "static" else 0
+            continue
         draft.retiring = 0
         if target > draft.replicas:
             case.given[name] = target - draft.replicas
@@ -31,51 +69,16 @@ def decide(case: Case) -> int:
             draft.cut(cut)
             draft.retiring = excess - cut
             going -= cut
-    for draft in case.drafts.values():
-        draft.free = draft.elastic = draft.virtual = 0
-    if not targets:
-        case.pending = case.workload.replicas
-        case.because("Pending", "no member can take it now")
-    moving.settle(case, total)
-    _say_shortfall(case)
-    return total
 
 
-def decide_job(case: Case) -> None:
-    """A Job whose numbers the policy fixes gets its completions once, and then only its parallelism changes."""
-    if any(draft.present for draft in case.drafts.values()):
-        for draft in case.drafts.values():
-            if draft.verdict in ("leave", "dead"):
-                case.because("JobStays", "the policy fixes each member's part of the Job: it cannot move", draft.member)
-        if case.policy.division == "duplicated":
-            for draft in case.drafts.values():
-                draft.replicas = case.workload.replicas if draft.present else 0
-        return
-    targets = {name: count for name, count in _targets(case).items() if count}
-    votes = np.array(list(targets.values()), dtype=np.int64)
-    ties = tie_breaks(case.workload.uid, np.array([hash_of(name) for name in targets], dtype=np.uint64))
-    completions = case.workload.completions
-    parts = division.webster(votes, completions or 0, ties).tolist() if targets else []
-    for (name, count), part in zip(targets.items(), parts, strict=True):
-        draft = case.draft(name)
-        draft.replicas = case.given[name] = count
-        if completions is not None:
-            draft.completions = completions if case.policy.division == "duplicated" else part
-    if not targets:
-        case.pending = case.workload.replicas
-        case.because("Pending", "no member can take it now")
-    _say_shortfall(case)
-
-
-def _targets(case: Case) -> dict[str, int]:
-    """Replicas per member: those that only stay keep what they have, the others share the rest."""
+def targets_of(case: Case, names: Sequence[str]) -> dict[str, int]:
+    """Replicas per member: those that only stay keep what they have, the others (names) share the rest."""
     wanted = case.workload.replicas
     keeping = {
         draft.member: min(draft.replicas, wanted)
         for draft in case.drafts.values()
         if draft.present and draft.verdict == "stay" and not draft.autoscaled
     }
-    names = _members(case)
     if case.policy.division == "duplicated":
         return keeping | dict.fromkeys(names, wanted)
     weights = _weights(case, names)
@@ -86,7 +89,7 @@ def _targets(case: Case) -> dict[str, int]:
     return keeping | dict(zip(names, seats, strict=True))
 
 
-def _members(case: Case) -> list[str]:
+def members_of(case: Case) -> list[str]:
     """The open members of the tier in force: the one that holds replicas, else the first that can."""
     tiers = case.candidates.tiers
     holding = [draft.tier for draft in case.drafts.values() if draft.present and draft.verdict in ("open", "stay")]
@@ -97,20 +100,21 @@ def _members(case: Case) -> list[str]:
     names = [name for name in tiers[active].names if _may(case, name)] if active < len(tiers) else []
     if not case.policy.spread:
         return names
-    choices = [spread.Choice(case.fleet.members[name], name in case.drafts, 1, active) for name in names]
+    there = {draft.member for draft in case.drafts.values() if draft.present}
+    choices = [spread.Choice(case.fleet.members[name], name in there, 1, active) for name in names]
     chosen = spread.select(choices, case.policy.spread)
     if isinstance(chosen, spread.Unsatisfied):
         case.because("SpreadConstraint", str(chosen))
-        return []
+        return [name for name in names if name in there]
     return [name for name in names if name in chosen]
 
 
 def _may(case: Case, name: str) -> bool:
     draft = case.drafts.get(name)
-    return draft is None or (draft.present and not draft.autoscaled)
+    return draft is None or not draft.autoscaled
 
 
-def _weights(case: Case, names: list[str]) -> list[int]:
+def _weights(case: Case, names: Sequence[str]) -> list[int]:
     """The first static weight that selects a member counts; where none selects any, all weigh the same."""
     found = []
     for name in names:
@@ -120,11 +124,17 @@ def _weights(case: Case, names: list[str]) -> list[int]:
     return found if any(found) else [1] * len(names)
 
 
-def _say_shortfall(case: Case) -> None:
-    for name, count in case.given.items():
-        room = case.room.room(case.shape, name)
+def say_shortfall(case: Case) -> None:
+    """Replicas without room: of what was promised before, and of what is new."""
+    for draft in case.drafts.values():
+        served = draft.status is not None and draft.status.ready >= draft.replicas
+        owed, new = case.room.short(case.workload.uid, draft.member), case.given.get(draft.member, 0)
+        if not draft.present or served or not (owed or new):
+            continue
+        room = case.room.room(case.shape, draft.member)
         total = room.free + room.elastic + room.virtual
-        if total < count:
-            code, why = case.room.why(case.shape, name) if total == 0 else ("", "")
-            detail = f" ({why})" if code else ""
-            case.because("Shortfall", f"the policy asks for {count} more there, room for {total}{detail}", name)
+        short = min(draft.replicas, owed + max(0, new - total))
+        if short:
+            why = f" ({case.room.why(case.shape, draft.member)[1]})" if total == 0 else ""
+            sentence = f"{short} of the {draft.replicas} replicas that the policy asks for there have no room{why}"
+            case.because(SHORTFALL, sentence, draft.member)

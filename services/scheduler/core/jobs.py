@@ -6,7 +6,7 @@ fit it grows later, in members that have the Job. An Indexed Job goes whole to o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -21,16 +21,17 @@ _KINDS = ("free", "elastic", "virtual")
 def decide(case: Case) -> None:
     for draft in _movers(case):
         _move(case, draft)
+    wanted = case.workload.replicas
     present = [draft for draft in case.drafts.values() if draft.present]
-    need = case.workload.replicas - sum(draft.replicas for draft in present)
-    if not present and not case.drafts:
-        need = _place(case, case.workload.replicas, case.workload.completions, lambda name: True)
+    need = wanted - sum(draft.replicas for draft in present)
+    missing = missing_completions(case, present)
+    if missing or not present:
+        need = _give_out(case, need, missing)
     elif need > 0:
-        having = {draft.member for draft in present if draft.verdict == "open" and not _finished(draft)}
-        need = growing.grow(case, need, lambda name: name in having)
+        need = _grow(case, need)
     elif need < 0:
-        divided.shrink(case, -need, floor=1 if case.workload.replicas else 0)
-    if all(_finished(draft) for draft in present) and present:
+        divided.shrink(case, -need, floor=1 if wanted else 0)
+    if all(draft.finished for draft in present) and present and not missing:
         need = 0
     case.pending = max(case.pending, need)
     if case.pending:
@@ -40,8 +41,68 @@ def decide(case: Case) -> None:
         growing.explain_shortage(case)
 
 
-def _finished(draft: Draft) -> bool:
-    return draft.status is not None and draft.status.finished
+def missing_completions(case: Case, present: Sequence[Draft]) -> int:
+    """Completions that no share has: at first all of them, later those of a member that left the fleet."""
+    if case.workload.completions is None:
+        return 0
+    return max(0, case.workload.completions - sum(draft.completions or 0 for draft in present))
+
+
+def _give_out(case: Case, need: int, missing: int) -> int:
+    """Completions go to members that do not have the Job; returns the replicas that found no room."""
+    here = set(case.drafts)
+    asked = max(need, min(1, case.workload.replicas))
+    completions = missing if case.workload.completions is not None else None
+    left = _place(case, asked, completions, lambda name: name not in here)
+    if left < asked or not missing or not asked:
+        return left
+    if here and take_over(case, missing):
+        return _grow(case, max(0, need))
+    return left
+
+
+def _grow(case: Case, need: int) -> int:
+    """More parallelism where the Job is."""
+    having = {
+        draft.member
+        for draft in case.drafts.values()
+        if draft.present and draft.verdict == "open" and not draft.finished
+    }
+    return growing.grow(case, need, lambda name: name in having)
+
+
+def take_over(case: Case, missing: int) -> bool:
+    """A member that has the Job takes these completions too: it is created anew there, so before any success."""
+    for draft in sorted(case.drafts.values(), key=lambda draft: (draft.tier, -draft.replicas, draft.member)):
+        if draft.present and draft.verdict == "open" and not draft.finished and successes(draft) == 0:
+            draft.completions = (draft.completions or 0) + missing
+            return True
+    sentence = f"{missing} completions have no member: those that have the Job have successes, and no other has room"
+    case.because("CompletionsMissing", sentence)
+    return False
+
+
+def successes(draft: Draft) -> int:
+    return draft.status.succeeded if draft.status is not None else 0
+
+
+def stays(case: Case, draft: Draft) -> bool:
+    """Whether successes keep the Job there; then it is said."""
+    if not successes(draft):
+        return False
+    sentence = f"{successes(draft)} of its pods succeeded there: a Job's completions cannot move any more"
+    case.because("JobHasSucceeded", sentence, draft.member)
+    return True
+
+
+def go(case: Case, draft: Draft) -> None:
+    """The Job leaves the member."""
+    if draft.verdict == "dead":
+        case.cause = "lost"
+    elif draft.verdict == "leave":
+        case.cause = "drain" if case.candidates.verdicts.get(draft.member) == "leave" else "policy"
+    draft.replicas = draft.free = draft.elastic = draft.virtual = draft.retiring = 0
+    draft.present = False
 
 
 def _movers(case: Case) -> list[Draft]:
@@ -54,14 +115,12 @@ def _movers(case: Case) -> list[Draft]:
     return [
         draft
         for draft in list(case.drafts.values())
-        if draft.present and not _finished(draft) and (draft.member in stuck or draft.verdict in ("leave", "dead"))
+        if draft.present and not draft.finished and (draft.member in stuck or draft.verdict in ("leave", "dead"))
     ]
 
 
 def _move(case: Case, draft: Draft) -> None:
-    if draft.status is not None and draft.status.succeeded > 0:
-        sentence = f"{draft.status.succeeded} of its pods succeeded there: a Job's completions cannot move any more"
-        case.because("JobHasSucceeded", sentence, draft.member)
+    if stays(case, draft):
         return
     elsewhere = set(case.drafts)
     left = _place(case, draft.replicas, draft.completions, lambda name: name not in elsewhere)
@@ -69,12 +128,7 @@ def _move(case: Case, draft: Draft) -> None:
         case.because("NoRoomElsewhere", "the Job has to leave, but no other member has room", draft.member)
         case.pending += draft.replicas
         return
-    if draft.verdict == "dead":
-        case.cause = "lost"
-    elif draft.verdict == "leave":
-        case.cause = "drain" if case.candidates.verdicts.get(draft.member) == "leave" else "policy"
-    draft.replicas = draft.free = draft.elastic = draft.virtual = draft.retiring = 0
-    draft.present = False
+    go(case, draft)
 
 
 def _place(case: Case, replicas: int, completions: int | None, allowed: Callable[[str], bool]) -> int:

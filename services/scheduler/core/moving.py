@@ -14,7 +14,7 @@ from shared.contracts.rebalance import Stuck
 def leave(case: Case) -> None:
     """Members that may no longer hold anything: lost ones are emptied at once, others retire all they have."""
     for draft in case.drafts.values():
-        if not draft.present:
+        if not draft.present or draft.finished:
             continue
         if draft.verdict == "dead":
             if draft.replicas or draft.present:

@@ -15,6 +15,7 @@ from shared.contracts.refs import Order
 from shared.contracts.status import Status
 
 _Place: TypeAlias = tuple[str, str, Anchor]  # kind, group
+SHORTFALL: Final = "Shortfall"  # the code of a reason: replicas that the policy asks for have no room
 _REMOVED: Final = ("deleted", "released")
 
 
@@ -149,19 +150,26 @@ def _places(workload: Workload | None) -> set[_Place]:
 
 def components_in(workload: Workload, share: Share) -> tuple[Component, ...]:
     """What a share asks of its member, for reservations."""
+    asks = share.present and not share.finished
     if workload.divisible:
         first = workload.components[0]
-        return (Component(first.name, first.shape, share.replicas if share.present else 0),)
-    if share.present and share.replicas:
+        return (Component(first.name, first.shape, share.replicas if asks else 0),)
+    if asks and share.replicas:
         return workload.components
     return tuple(Component(c.name, c.shape, 0) for c in workload.components)
 
 
-def needs_status(placement: Placement, old: Status | None, new: Status) -> bool:
-    """Whether a decision could come out otherwise: replicas are retiring, a count that others own changed, or a
-    Job finished while it waits."""
+def needs_status(workload: Workload, placement: Placement, old: Status | None, new: Status) -> bool:
+    """Whether a decision could come out otherwise: replicas are retiring, a count that others own changed, a
+    shortfall is over, or what runs to completion did so."""
     if any(share.retiring for share in placement.shares):
         return True
     before = (None, 0) if old is None or old.autoscaler is None else (old.autoscaler, old.replicas)
     after = (None, 0) if new.autoscaler is None else (new.autoscaler, new.replicas)
-    return before != after or (new.finished and placement.pending > 0)
+    if before != after:
+        return True
+    share = placement.share(new.member)
+    if share is None or not share.present:
+        return False
+    short = any(reason.code == SHORTFALL and new.member in reason.members for reason in placement.reasons)
+    return (short and new.ready >= share.replicas) or (workload.ends and share.finished != new.finished)

@@ -185,6 +185,10 @@ class FleetRoom:
     def placed(self, uid: str, member: str) -> int:
         return self._holdings.placed(uid, self._table(member))
 
+    def short(self, uid: str, member: str) -> int:
+        """Replicas that this workload was promised there and that have no room now."""
+        return sum(self._holdings.deficits_of(uid, self._table(member)))
+
     def deficit(self, member: str) -> int:
         """Replicas promised there that have no room: what shrank under a promise, or fixed numbers beyond it."""
         return self._holdings.deficit(self._table(member))

@@ -173,6 +173,11 @@ class Workload:
         return self.ref.key
 
     @property
+    def ends(self) -> bool:
+        """It may run to completion, and is not to be run again then."""
+        return bool(self.components) and (self.is_job or not self.divisible)
+
+    @property
     def pods(self) -> int:
         """Pods of one whole object."""
         return self.replicas if self.divisible else sum(component.count for component in self.components)

@@ -49,14 +49,9 @@ def decide_together(case: Case) -> None:
     moving.leave(case)
     stuck = _stuck(case)
     able = [d for d in case.drafts.values() if d.present and d.verdict in ("open", "stay") and d.member not in stuck]
-    homes = [d for d in able if not d.retiring] or [d for d in able if not case.resting(d.member)][:1]
+    homes = [d for d in case.drafts.values() if d.finished]
+    homes = homes or [d for d in able if not d.retiring] or [d for d in able if not case.resting(d.member)][:1]
     leaving = [d for d in case.drafts.values() if d.present and d not in homes]
-    for draft in list(leaving):
-        if case.workload.is_job and draft.status is not None and draft.status.succeeded > 0:
-            case.because("JobHasSucceeded", "pods of it succeeded there: it cannot move any more", draft.member)
-            draft.retiring = 0
-            leaving.remove(draft)
-            homes.append(draft)
     if not homes:
         home = _first_fit(case)
         if home is None:
@@ -85,10 +80,10 @@ def _stuck(case: Case) -> set[str]:
 
 
 def _let_go(case: Case, homes: list[Draft], leaving: list[Draft]) -> None:
-    """The old object goes when the new one serves, or at once where nothing of it serves, or it is a Job."""
+    """The old object goes when the new one serves, or at once where nothing of it serves."""
     serving = sum(min(home.serving, home.replicas) for home in homes)
     for draft in leaving:
-        if case.workload.is_job or draft.serving == 0 or serving >= case.workload.pods:
+        if draft.serving == 0 or serving >= case.workload.pods:
             draft.cut(draft.replicas)
             draft.retiring = 0
             draft.present = False
