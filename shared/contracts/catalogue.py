@@ -12,6 +12,7 @@ from typing import Final
 from shared.bus import streams
 from shared.bus.streams import StreamSpec
 from shared.contracts import examples, subjects
+from shared.contracts.action import Acted, Action
 from shared.contracts.base import Contract
 from shared.contracts.binding import Annotate, Bind, Evict, Note, Pend, Release
 from shared.contracts.capacity import Delta, Heartbeat, Snapshot
@@ -221,9 +222,19 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     _kept(
         streams.ACTION,
         subjects.action("executor", "approve"),
-        "Set aside for one-shot verbs (approve, undo). Nothing is written to it yet.",
+        "One-shot verbs: approve, pause, resume, undo, abort, restart.",
         CLI,
-        ("the service named",),
+        (EXECUTOR, SCHEDULER),
+        Action,
+    ),
+    Channel(
+        "acted",
+        "brim.acted.<id>",
+        "brim.acted.5f0c7c1e",
+        "What came of an action, member by member, to whoever asked for it and still listens.",
+        f"{EXECUTOR}, {SCHEDULER}",
+        (CLI,),
+        contracts=(Acted,),
     ),
     _kept(
         streams.COST,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from shared.contracts.action import Acted, Action
 from shared.contracts.base import Contract, JsonObject
 from shared.contracts.binding import Annotate, Bind, Evict, Note, Pend, Release
 from shared.contracts.capacity import Delta, Heartbeat, NodeClass, NodeColumns, Pool, Snapshot
@@ -218,6 +219,16 @@ _EXAMPLES: Final[tuple[Contract, ...]] = (
         }
     ),
     Release.model_validate({**_OF_POD, "order": ORDER, "instance": "eci-2ze8w1k5t0q7"}),
+    Action(
+        id="5f0c7c1e",
+        verb="approve",
+        ref=ObjectRef(group="rollouts.kruise.io", version="v1beta1", kind="Rollout", namespace="test", name="qwen3"),
+        members=("idc",),
+        who="ada",
+        reply="brim.acted.5f0c7c1e",
+        asked_at=NOW,
+    ),
+    Acted(id="5f0c7c1e", member="idc", done=True, message="rollout test/qwen3 goes on with step 2 of 3"),
     Cost(
         member="ack",
         ref=REF,

@@ -72,6 +72,25 @@ class Seen(Part):
     given: list[int] = []
 
 
+class Waves(Part):
+    """How far a FleetRollout has come with this workload.
+
+    rollout: its name. revision, before: what members go over to, and what they had. wave: 0-based, of the one under
+    way; `waves` once all are through. since: Unix seconds at which it became so. state: paused and failed wait for a
+    person. undone: members that were taken back to `before` and stay there until a newer revision comes.
+    """
+
+    rollout: str
+    revision: int
+    before: int
+    wave: int = 0
+    waves: int = 1
+    state: Literal["running", "baking", "paused", "failed", "undone", "done"] = "running"
+    since: float = 0.0
+    message: str = ""
+    undone: tuple[str, ...] = ()
+
+
 class Reason(Part):
     """Why some members got nothing, or why replicas stay pending. code: CamelCase. members: whom it concerns."""
 
@@ -89,7 +108,8 @@ class Placement(Contract):
     brim's marks only; a share that moves is removed whatever this says. overwrite: objects that are already
     there may be taken over (conflictResolution).
     policy: "PropagationPolicy test/vllm-deploy-pp", empty if none matches (the placement is frozen).
-    failbacks: when replicas last went back to an earlier tier, Unix seconds, the last hour only.
+    failbacks: when replicas last went back to an earlier tier, Unix seconds, the last hour only. waves: of a workload
+    whose members go over to its newest revision one after the other.
     """
 
     TYPE: ClassVar[str] = "dev.brim.placement.v1"
@@ -114,6 +134,7 @@ class Placement(Contract):
     deleted: bool = False
     preserve: bool = False
     failbacks: tuple[float, ...] = ()
+    waves: Waves | None = None
 
     def share(self, member: str) -> Share | None:
         return next((share for share in self.shares if share.member == member), None)

@@ -29,6 +29,7 @@ _PARAMETERS: Final = {
     "pod": "The pod's name.",
     "service": "The service's name.",
     "verb": "What is asked of it.",
+    "id": "The action's id.",
 }
 
 

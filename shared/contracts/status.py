@@ -23,6 +23,33 @@ class Unschedulable(Part):
     provisioning: Provisioning = "none"
 
 
+class RolloutStatus(Part):
+    """How a Kruise Rollout fares in one member, in Kruise's own words.
+
+    step: the current one, from 1; steps: how many there are; 0 before the first. state: of the step (StepUpgrade,
+    StepPaused, …). reason: of the Progressing condition (InRolling, Paused, Completed, …). succeeded: of the last
+    rollout that ended, None while there is none. canary: pods of the new revision. resumes_at: Unix seconds at which
+    a timed pause ends.
+    """
+
+    phase: str = ""
+    message: str = ""
+    step: int = 0
+    steps: int = 0
+    state: str = ""
+    reason: str = ""
+    succeeded: bool | None = None
+    paused: bool = False
+    next_step: int = 0
+    style: Literal["canary", "blueGreen"] = "canary"
+    stable_revision: str = ""
+    new_revision: str = ""
+    canary: int = 0
+    canary_ready: int = 0
+    resumes_at: float | None = None
+    traffic: str = ""
+
+
 class Status(Contract):
     """The subject is purged when the object is gone.
 
@@ -31,7 +58,9 @@ class Status(Contract):
     replicas that serve (pods Ready; for a Job active or succeeded ones do not count here); bound: pods of the
     workload that have a node and are not terminating (a Job's succeeded ones count).
     first_stuck_ordinal: of a StatefulSet with ordered pods: nothing above it will be created.
-    autoscaler: name of the HorizontalPodAutoscaler that owns the replica count, if there is one.
+    autoscaler: name of the HorizontalPodAutoscaler that owns the replica count, if there is one. restarts: of the
+    containers of the newest revision's pods. rolling: the workload is in the middle of a Kruise rollout. rollout: of
+    a Rollout object.
     """
 
     TYPE: ClassVar[str] = "dev.brim.status.v1"
@@ -56,3 +85,6 @@ class Status(Contract):
     unschedulable: tuple[Unschedulable, ...] = ()
     first_stuck_ordinal: int | None = None
     autoscaler: str | None = None
+    restarts: int = 0
+    rolling: bool = False
+    rollout: RolloutStatus | None = None

@@ -128,6 +128,11 @@ def action(service: str, verb: str) -> str:
     return f"brim.action.{encode(service)}.{encode(verb)}"
 
 
+def acted(identifier: str) -> str:
+    """Where it is said what came of an action; kept by nobody."""
+    return f"brim.acted.{encode(identifier)}"
+
+
 def outcome(member: str, ref: ObjectRef) -> str:
     return f"brim.outcome.{encode(member)}.{_object(ref)}"
 

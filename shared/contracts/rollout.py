@@ -1,0 +1,179 @@
+"""Kruise's Rollout, as people write it: in which steps a member goes over to a new revision.
+
+The form is that of Kruise Rollout's `rollouts.kruise.io/v1beta1`. brim propagates it like any object and checks what
+Kruise's own admission would refuse in every member. Traffic is Kruise's business: those fields travel unchanged.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from shared.contracts.base import JsonObject, Part, faults_of
+from shared.contracts.refs import ObjectRef
+from shared.errors import Invalid
+
+GROUP: Final = "rollouts.kruise.io"
+VERSION: Final = "v1beta1"
+KIND: Final = "Rollout"
+MAX_STEPS: Final = 50
+WORKLOADS: Final = frozenset(
+    {
+        ("Deployment", "apps"),
+        ("StatefulSet", "apps"),
+        ("DaemonSet", "apps"),
+        ("CloneSet", "apps.kruise.io"),
+        ("StatefulSet", "apps.kruise.io"),
+        ("DaemonSet", "apps.kruise.io"),
+    }
+)
+
+IN_PROGRESS_ANNOTATION: Final = "rollouts.kruise.io/in-progressing"
+STABLE_REVISION_LABEL: Final = "rollouts.kruise.io/stable-revision"
+
+_COUNT = re.compile(r"(\d+)(%?)")
+
+
+def is_rollout(kind: str, group: str) -> bool:
+    return (kind, group) == (KIND, GROUP)
+
+
+class _Loose(Part):
+    """Kruise is the reader: what brim does not know travels along unchanged."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def _count(value: int | str) -> int | str:
+    match = _COUNT.fullmatch(str(value))
+    if match is None:
+        raise ValueError(f"{value!r} is neither a count such as 2 nor a percentage such as 10%")
+    if match[2] and not 0 <= int(match[1]) <= 100:
+        raise ValueError(f"{value!r} is no percentage from 0% to 100%")
+    return value
+
+
+IntOrPercent = Annotated[int | str, AfterValidator(_count)]
+
+
+class Pause(_Loose):
+    """duration: seconds; absent waits for an approval."""
+
+    duration: int | None = Field(None, ge=0)
+
+
+class Step(_Loose):
+    """replicas: pods of the new revision after the step, of this member's share. traffic: propagated unchanged."""
+
+    replicas: IntOrPercent | None = None
+    traffic: str | None = None
+    pause: Pause = Pause()
+
+
+class Strategy(_Loose):
+    steps: tuple[Step, ...] = ()
+    failure_threshold: IntOrPercent | None = None
+    enable_extra_workload_for_canary: bool = False
+
+    @field_validator("steps")
+    @classmethod
+    def _grow(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        if not 1 <= len(steps) <= MAX_STEPS:
+            raise ValueError(f"give 1 to {MAX_STEPS} steps, such as replicas: 10%")
+        for number, (before, after) in enumerate(pairwise(steps)):
+            if _shrinks(before.replicas, after.replicas):
+                raise ValueError(
+                    f"step {number + 2} has replicas {after.replicas} after {before.replicas}: steps may not decrease"
+                )
+        return steps
+
+
+def _shrinks(before: int | str | None, after: int | str | None) -> bool:
+    """Only counts with counts, and percentages with percentages, can be compared without knowing the replicas."""
+    if before is None or after is None:
+        return False
+    one, other = _COUNT.fullmatch(str(before)), _COUNT.fullmatch(str(after))
+    return one is not None and other is not None and one[2] == other[2] and int(other[1]) < int(one[1])
+
+
+class RolloutStrategy(_Loose):
+    """Either canary or blueGreen. paused: the whole rollout stands still."""
+
+    paused: bool = False
+    canary: Strategy | None = None
+    blue_green: Strategy | None = None
+
+    @model_validator(mode="after")
+    def _one_style(self) -> Self:
+        if (self.canary is None) == (self.blue_green is None):
+            raise ValueError("give either canary or blueGreen, not both and not neither")
+        return self
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        style = self.canary or self.blue_green
+        assert style is not None
+        return style.steps
+
+    @property
+    def style(self) -> Literal["canary", "blueGreen"]:
+        return "canary" if self.canary is not None else "blueGreen"
+
+
+class WorkloadRef(Part):
+    """The one workload, in the Rollout's own namespace."""
+
+    api_version: str = Field(min_length=1)
+    kind: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _can_be_rolled_out(self) -> Self:
+        group = self.api_version.rpartition("/")[0]
+        if (self.kind, group) not in WORKLOADS:
+            kinds = ", ".join(sorted({kind for kind, _ in WORKLOADS}))
+            raise ValueError(f"{self.kind} of {group or 'the core group'} cannot be rolled out in steps; {kinds} can")
+        return self
+
+    def ref(self, namespace: str) -> ObjectRef:
+        group, _, version = self.api_version.rpartition("/")
+        return ObjectRef(group=group, version=version, kind=self.kind, namespace=namespace, name=self.name)
+
+
+class RolloutSpec(_Loose):
+    disabled: bool = False
+    workload_ref: WorkloadRef
+    strategy: RolloutStrategy
+
+
+class RolloutMetadata(_Loose):
+    name: str
+    namespace: str = ""
+
+
+class Rollout(Part):
+    model_config = ConfigDict(extra="ignore")
+
+    api_version: Literal["rollouts.kruise.io/v1beta1"]
+    kind: Literal["Rollout"]
+    metadata: RolloutMetadata
+    spec: RolloutSpec
+
+    @classmethod
+    def read(cls, manifest: JsonObject) -> Self:
+        """The model of a manifest. Raises Invalid, naming every field that is wrong."""
+        try:
+            return cls.model_validate(manifest)
+        except ValidationError as error:
+            metadata = manifest.get("metadata")
+            name = metadata.get("name") if isinstance(metadata, dict) else None
+            namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
+            where = f"{namespace}/{name}" if namespace else str(name or "(unnamed)")
+            raise Invalid(faults_of(error, f"{KIND} {where}")) from error
+
+    @property
+    def workload(self) -> ObjectRef:
+        return self.spec.workload_ref.ref(self.metadata.namespace)
