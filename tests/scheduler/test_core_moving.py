@@ -371,47 +371,7 @@ def test_an_outcome_from_before_the_leaving_does_not_end_it() -> None:
     assert world.leaving(web) == {"idc"}
 
 
-# -- back to earlier tiers, and afresh -----------------------------------------------------------------------------
-
-
-def test_failback_is_bounded_an_hour_and_never_costs_a_serving_replica() -> None:
-    world, web = two_tiers(6, idc=2, ack=4, failback=2)
-    world.status(web, "idc", replicas=2, ready=2)
-    world.status(web, "ack", replicas=4, ready=4)
-    world.delta("idc", *[node(f"new{i}", 1) for i in range(4)])
-    world.run()
-    assert (world.placed(web), retiring(world, web)) == ({"idc": 4, "ack": 4}, {"ack": 2})
-    assert (world.placement(web).cause, len(world.placement(web).failbacks)) == ("failback", 2)
-    world.status(web, "idc", replicas=4, ready=4)
-    world.run()
-    assert world.placed(web) == {"idc": 4, "ack": 2}
-    world.status(web, "ack", replicas=2, ready=2)
-    world.now += 3599
-    world.run()
-    assert world.placed(web) == {"idc": 4, "ack": 2}
-    world.now += 2
-    world.run()
-    assert world.placed(web) == {"idc": 6, "ack": 2}
-
-
-def test_no_failback_where_the_operator_forbids_it() -> None:
-    world, web = two_tiers(4, rules=Rules(failback=False), failback=2)
-    world.delta("idc", node("new", 4))
-    world.run()
-    assert world.placed(web) == {"idc": 2, "ack": 2}
-
-
-def test_a_manual_rebalance_divides_afresh() -> None:
-    world, web = two_tiers(4)
-    world.delta("idc", node("new", 4))
-    world.status(web, "idc", replicas=2, ready=2)
-    world.status(web, "ack", replicas=2, ready=2)
-    world.rebalance(web, "manual")
-    world.run()
-    assert (world.placed(web), retiring(world, web)) == ({"idc": 4, "ack": 2}, {"ack": 2})
-    world.status(web, "idc", replicas=4, ready=4)
-    world.run()
-    assert world.placed(web) == {"idc": 4}
+# -- never ----------------------------------------------------------------------------------------------------------
 
 
 def test_fixed_numbers_cannot_be_moved() -> None:

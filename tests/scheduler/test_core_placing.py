@@ -14,14 +14,13 @@ from services.scheduler.core.values import (
     Policy,
     Selector,
     Shape,
-    Spread,
     StaticWeight,
     Taint,
     Toleration,
     Workload,
 )
 from shared.contracts.capacity import NodeClass
-from tests.scheduler.core_world import World, deployment, node, policy, pool
+from tests.scheduler.core_world import World, decided, deployment, node, policy, pool
 
 BOTH = (("idc", "ack"),)
 TIERS = ("idc", "ack")
@@ -278,38 +277,6 @@ def test_without_a_policy_nothing_is_placed_and_deleting_it_freezes() -> None:
     assert world.placed(web) == {"idc": 5}
 
 
-# -- spread --------------------------------------------------------------------------------------------------------
-
-
-SPREADS: list[tuple[str, tuple[Spread, ...], int, int | None]] = [
-    ("at most one cluster", (Spread("cluster", maximum=1),), 3, 1),
-    ("at most two clusters", (Spread("cluster", maximum=2),), 6, 2),
-    ("at least three clusters", (Spread("cluster", minimum=3),), 3, 3),
-    ("two regions", (Spread("region", minimum=2),), 2, 2),
-    ("more regions than there are", (Spread("region", minimum=3),), 2, None),
-    ("by a label", (Spread("label", label="rack", minimum=2, maximum=2),), 4, None),
-]
-
-
-@pytest.mark.parametrize(("case", "spread", "replicas", "used"), SPREADS, ids=[case for case, *_ in SPREADS])
-def test_spread(case: str, spread: tuple[Spread, ...], replicas: int, used: int | None) -> None:
-    world = World()
-    names = ("a", "b", "c", "d")
-    world.want(policy(names, spread=spread))
-    for index, name in enumerate(names):
-        world.member(name, node("n", 5), region="north" if index < 3 else "south", labels={"rack": "r1"})
-    web = deployment("web", replicas)
-    world.want(web)
-    world.run()
-    placed = {member: count for member, count in world.placed(web).items() if count}
-    if used is None:
-        assert (placed, "SpreadConstraint" in world.codes(web)) == ({}, True), case
-        return
-    assert sum(placed.values()) == replicas
-    groups = {"south" if name == "d" else "north" for name in placed} if spread[0].by == "region" else set(placed)
-    assert len(groups) == used
-
-
 # -- staying put, and waiting --------------------------------------------------------------------------------------
 
 
@@ -340,6 +307,27 @@ def test_scale_in_takes_replicas_that_wait_first() -> None:
     world.want(deployment("web", 5, generation=2))
     world.run()
     assert world.placed(web) == {"idc": 1, "ack": 4}
+
+
+def test_a_replica_that_was_placed_and_has_no_node_yet_waits_too() -> None:
+    world, web = two_tiers(4)
+    for name, bound in (("idc", 2), ("ack", 2)):
+        world.delta(name, bound={web.uid: bound})
+        world.status(web, name, replicas=2, ready=2)
+    world.delta("idc", node("new", 2))
+    decided(world, deployment("web", 6, generation=2))
+    assert world.placed(web) == {"idc": 4, "ack": 2}
+    decided(world, deployment("web", 4, generation=3))
+    assert world.placed(web) == {"idc": 2, "ack": 2}
+
+
+def test_what_waits_is_not_guessed_while_a_member_is_not_heard_of() -> None:
+    world, web = two_tiers(4)
+    world.delta("ack", bound={web.uid: 2})
+    world.numbers["idc"] = 7
+    world.heartbeat("idc", lost=False)  # a gap: what is bound there is not known
+    decided(world, deployment("web", 3, generation=2))
+    assert world.placed(web) == {"idc": 2, "ack": 1}
 
 
 def test_who_waits_is_served_by_priority_and_then_in_order() -> None:

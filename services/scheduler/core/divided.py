@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 
-from services.scheduler.core import division, growing, moving
-from services.scheduler.core.division import Ints, hash_of, tie_breaks
+from services.scheduler.core import division, growing, moving, spread
+from services.scheduler.core.division import hash_of, tie_breaks
 from services.scheduler.core.drafts import Case, Draft
-from services.scheduler.core.nodes import ELASTIC, FREE, VIRTUAL_ROOM
+from services.scheduler.core.nodes import FREE
 
 
 def decide(case: Case) -> None:
     """1 leave, 2 stuck, 3 what others own, 4 grow or shrink, 5 move back or afresh, 6 settle, 7 say what is missing."""
     wanted = case.workload.replicas
+    moving.leave_groups(case)
     moving.leave(case)
     moving.take_stuck(case)
     adopt_autoscaled(case)
     need = wanted - sum(draft.healthy for draft in case.drafts.values())
     if need < 0:
-        shrink(case, -need)
+        shrink(case, -need, _floors(case, wanted))
     elif need > 0:
         need = growing.grow(case, moving.reclaim(case, need))
     case.pending = max(0, need)
@@ -45,14 +49,28 @@ def adopt_autoscaled(case: Case) -> None:
         case.because("Autoscaled", f"HorizontalPodAutoscaler {name} owns the replicas there", draft.member)
 
 
-def shrink(case: Case, count: int, floor: int = 0) -> None:
-    """Scale-in: pending replicas first, then the last tier, then by Webster inside the tier. floor: left for each."""
-    drafts = [draft for draft in case.drafts.values() if draft.healthy > floor and not draft.autoscaled]
+def _floors(case: Case, wanted: int) -> Mapping[str, int]:
+    """One replica stays in each of as many groups as spread constraints ask at least."""
+    if not any(constraint.minimum > 1 for constraint in case.policy.spread):
+        return {}
+    held = [
+        spread.Choice(case.fleet.members[draft.member], True, draft.healthy, draft.tier)
+        for draft in case.drafts.values()
+        if draft.healthy > 0
+    ]
+    return dict.fromkeys(spread.keepers(held, case.policy.spread, wanted), 1)
+
+
+def shrink(case: Case, count: int, floors: Mapping[str, int]) -> None:
+    """Scale-in: pending replicas first, then the last tier, then by Webster inside the tier. floors: what is left
+    for a member at least."""
+    spare = {draft.member: max(0, draft.healthy - floors.get(draft.member, 0)) for draft in case.drafts.values()}
+    drafts = [draft for draft in case.drafts.values() if spare[draft.member] and not draft.autoscaled]
     tiers = sorted({draft.tier for draft in drafts}, reverse=True)
     for waiting in (True, False):
         for tier in tiers:
             here = sorted((draft for draft in drafts if draft.tier == tier), key=lambda draft: draft.member)
-            held = [min(d.idle if waiting else d.healthy, max(0, d.healthy - floor)) for d in here]
+            held = [min(draft.idle if waiting else draft.healthy, spare[draft.member]) for draft in here]
             away = min(count, sum(held))
             if not away:
                 continue
@@ -60,6 +78,7 @@ def shrink(case: Case, count: int, floor: int = 0) -> None:
             left = division.shrink(held, away, ties)
             for draft, had, keeps in zip(here, held, left, strict=True):
                 draft.cut(had - keeps)
+                spare[draft.member] -= had - keeps
             count -= away
 
 
@@ -91,9 +110,12 @@ def _fail_back(case: Case) -> None:
     if allowance <= 0 or any(draft.retiring for draft in case.drafts.values()):
         return
     last = max((draft.tier for draft in case.drafts.values() if _movable(draft)), default=0)
+    chosen = growing.chosen_by_spread(case) if last else None
+    if isinstance(chosen, spread.Unsatisfied):
+        return
     for index in range(last):
         later = [draft for draft in case.drafts.values() if draft.tier > index and _movable(draft)]
-        looked = growing.look(case, index)
+        looked = growing.look(case, index, growing.both(None, chosen))
         room = looked.room[FREE]
         count = min(allowance, int(room.sum()), sum(draft.healthy for draft in later))
         if not count:
@@ -116,39 +138,18 @@ def _movable(draft: Draft) -> bool:
 
 def _afresh(case: Case) -> None:
     """As if nothing were placed: room counts with what the workload itself holds. What differs, moves."""
-    fixed = [d for d in case.drafts.values() if d.autoscaled or case.blocked(d) or d.verdict == "stay"]
-    left = case.workload.replicas - sum(draft.healthy for draft in fixed)
+    kept = {d.member: d for d in case.drafts.values() if d.autoscaled or case.blocked(d) or d.verdict == "stay"}
+    own = {d.member: d.healthy for d in case.drafts.values() if d.member not in kept}
+    fresh = replace(case, drafts=kept, own=own, given={}, given_by_kind={})
     case.cause = "rebalance"
-    targets: dict[str, tuple[int, int, int]] = {}
-    for index in range(len(case.candidates.tiers)):
-        looked = growing.look(case, index)
-        own = np.array([_own(case, name) for name in looked.tier.names], dtype=np.int64)
-        given = [np.zeros(len(own), dtype=np.int64)] * 3
-        for kind in (FREE, ELASTIC, VIRTUAL_ROOM):
-            room = looked.room[kind] + (own if kind == FREE else 0)
-            here = min(left, int(room.sum()))
-            given[kind] = _divide(case, looked, room, here)
-            left -= here
-        for position, name in enumerate(looked.tier.names):
-            targets[name] = (int(given[0][position]), int(given[1][position]), int(given[2][position]))
-    for name, kinds in targets.items():
-        _move_to(case, name, kinds)
+    if growing.grow(fresh, case.workload.replicas - sum(draft.healthy for draft in kept.values())):
+        return  # fewer groups than are asked for: what is there stays
+    for name in own | fresh.given:
+        free, elastic, virtual = (fresh.given_by_kind.get((name, kind), 0) for kind in growing.KINDS)
+        _move_to(case, name, own.get(name, 0), (free, elastic, virtual))
 
 
-def _own(case: Case, name: str) -> int:
-    draft = case.drafts.get(name)
-    return draft.healthy if draft is not None and draft.present and not case.blocked(draft) else 0
-
-
-def _divide(case: Case, looked: growing.Looked, room: Ints, count: int) -> Ints:
-    ties = tie_breaks(case.workload.uid, looked.tier.hashes)
-    if case.policy.division == "aggregated":
-        return division.aggregated(room, count, ties, np.zeros(len(room), dtype=np.bool_))
-    return division.webster(room, count, ties)
-
-
-def _move_to(case: Case, name: str, kinds: tuple[int, int, int]) -> None:
-    own = _own(case, name)
+def _move_to(case: Case, name: str, own: int, kinds: tuple[int, int, int]) -> None:
     change = sum(kinds) - own
     if change < 0:
         case.drafts[name].retiring -= change

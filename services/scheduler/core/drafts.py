@@ -17,7 +17,7 @@ from shared.contracts.status import Status
 class Draft:
     """One share in the making. replicas = free + elastic + virtual where room was counted; retiring ≤ replicas.
 
-    was: replicas of the previous placement. confirmed: its removal is.
+    was: replicas of the previous placement. confirmed: its removal is. unbound: replicas that have no node yet.
     """
 
     member: str
@@ -38,6 +38,7 @@ class Draft:
     confirmed: bool = False
     status: Status | None = None
     serving: int = 0
+    unbound: int = 0
 
     @property
     def healthy(self) -> int:
@@ -54,10 +55,10 @@ class Draft:
 
     @property
     def idle(self) -> int:
-        """Replicas that wait: pending in the member, and not serving."""
+        """Replicas that wait: not bound, or pending in the member, and not serving."""
         if self.status is None:
-            return 0
-        waiting = max(self.status.pending, sum(entry.count for entry in self.status.unschedulable))
+            return min(self.healthy, self.unbound)
+        waiting = max(self.status.pending, sum(entry.count for entry in self.status.unschedulable), self.unbound)
         return min(self.healthy, waiting, max(0, self.replicas - self.status.ready))
 
 
@@ -74,7 +75,10 @@ class Sight:
 
 @dataclass(slots=True, eq=False)
 class Case:
-    """All that one decision is made from, and its parts so far."""
+    """All that one decision is made from, and its parts so far.
+
+    own: replicas of this very workload that count as free room, where it is divided afresh.
+    """
 
     workload: Workload
     policy: Policy
@@ -93,6 +97,7 @@ class Case:
     sight: Sight = field(default_factory=Sight)
     given: dict[str, int] = field(default_factory=dict)
     given_by_kind: dict[tuple[str, str], int] = field(default_factory=dict)
+    own: Mapping[str, int] = field(default_factory=dict)
     cause: Cause = "capacity"
     pending: int = 0
     failbacks: tuple[float, ...] = ()
@@ -170,6 +175,7 @@ def _from_share(case: Case, share: Share) -> Draft:
         confirmed=not share.present and name in case.gone,
         status=status,
         serving=min(serving, share.replicas),
+        unbound=max(0, share.replicas - bound) if case.fleet.members[name].heard_of else 0,
     )
     arrived = draft.elastic - min(draft.elastic, max(0, draft.replicas - bound))
     draft.elastic -= arrived  # bound: the nodes that were on their way are there

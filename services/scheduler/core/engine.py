@@ -160,8 +160,7 @@ class SchedulerState:
             if record.empty:
                 self._records.pop(ref.key)
             return _NOBODY
-        retiring = any(share.retiring for share in record.placement.shares)
-        return self._queue([ref.key], self._due) if retiring else _NOBODY
+        return self._queue([ref.key], self._due) if _is_moving(record.placement) else _NOBODY
 
     def on_outcome(self, outcome: Outcome) -> Set[WorkloadKey]:
         record = self._records.get(outcome.ref.key)
@@ -261,8 +260,15 @@ class SchedulerState:
     def assume(self, decision: Decision, order: Order) -> Placement:
         """Reserve what the decision promises and make it the placement in force."""
         record = self._records.get(decision.workload.key)
-        placement = decision.placement(order)
+        before, placement = record.placement, decision.placement(order)
         self._put_in_force(record, placement)
+        if (
+            before is not None
+            and _is_moving(before)
+            and not _is_moving(placement)
+            and placement.ref.key in self._waiting
+        ):
+            self._queue([placement.ref.key], self._again)  # what waited for the move to end, such as the next failback
         return placement
 
     def _put_in_force(self, record: Record, placement: Placement) -> None:
@@ -393,3 +399,7 @@ class SchedulerState:
             heapq.heappush(self._timers, (rest.until, placement.ref.key))
         if placement.failbacks:
             heapq.heappush(self._timers, (placement.failbacks[0] + _HOUR, placement.ref.key))
+
+
+def _is_moving(placement: Placement) -> bool:
+    return any(share.retiring for share in placement.shares)

@@ -14,7 +14,7 @@ from services.scheduler.core.filtering import TierMembers
 from services.scheduler.core.nodes import ELASTIC, FREE, VIRTUAL_ROOM
 
 EXPLAINED = 16  # members whose nodes are looked at anew to say why there is no room, per decision
-_KINDS = ("free", "elastic", "virtual")
+KINDS = ("free", "elastic", "virtual")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ def look(case: Case, index: int, allowed: Callable[[str], bool] | None = None) -
     found = case.room.rooms(case.shape, tier.numbers)
     room = (found[0].astype(np.int64), found[1].astype(np.int64), found[2].astype(np.int64))
     _see(case, index, tier, room)
+    for position, name in enumerate(tier.names) if case.own else ():
+        room[FREE][position] += case.own.get(name, 0)
     for position, name in enumerate(tier.names) if case.given else ():
         _take_given(case, name, position, room)
     if not case.policy.ecs_provision:
@@ -47,7 +49,7 @@ def look(case: Case, index: int, allowed: Callable[[str], bool] | None = None) -
 
 def _take_given(case: Case, name: str, position: int, room: tuple[Ints, Ints, Ints]) -> None:
     """What this decision gave the member already is not reserved yet: it is no longer room."""
-    for kind, label in enumerate(_KINDS):
+    for kind, label in enumerate(KINDS):
         room[kind][position] = max(0, room[kind][position] - case.given_by_kind.get((name, label), 0))
 
 
@@ -72,16 +74,16 @@ def _see(case: Case, index: int, tier: TierMembers, room: tuple[Ints, Ints, Ints
 
 def grow(case: Case, count: int, allowed: Callable[[str], bool] | None = None) -> int:
     """Gives out `count` new replicas as far as there is room; returns what is left over."""
-    chosen = _chosen(case)
+    chosen = chosen_by_spread(case)
     if isinstance(chosen, spread.Unsatisfied):
         case.because("SpreadConstraint", str(chosen))
         return count
     if chosen is not None:
-        count = _seed(case, count, _both(allowed, chosen))
+        count = _seed(case, count, both(allowed, chosen))
     for index in range(len(case.candidates.tiers)):
         if not count:
             break
-        looked = look(case, index, _both(allowed, chosen))
+        looked = look(case, index, both(allowed, chosen))
         for kind in (FREE, ELASTIC, VIRTUAL_ROOM):
             if count:
                 count = _give(case, looked, kind, count)
@@ -98,19 +100,19 @@ def _seed(case: Case, count: int, allowed: Callable[[str], bool] | None) -> int:
                 kind = next((kind for kind in (FREE, ELASTIC, VIRTUAL_ROOM) if looked.room[kind][position] > 0), None)
                 group = spread.group_of(constraint, case.fleet.members[name])
                 if count and kind is not None and len(used) < constraint.minimum and group not in used:
-                    add(case, name, _KINDS[kind], 1)
+                    add(case, name, KINDS[kind], 1)
                     used.add(group)
                     count -= 1
     return count
 
 
-def _both(allowed: Callable[[str], bool] | None, chosen: Set[str] | None) -> Callable[[str], bool] | None:
+def both(allowed: Callable[[str], bool] | None, chosen: Set[str] | None) -> Callable[[str], bool] | None:
     if chosen is None:
         return allowed
     return lambda name: name in chosen and (allowed is None or allowed(name))
 
 
-def _chosen(case: Case) -> Set[str] | spread.Unsatisfied | None:
+def chosen_by_spread(case: Case) -> Set[str] | spread.Unsatisfied | None:
     """The members that spread constraints leave; None without constraints."""
     if not case.policy.spread:
         return None
@@ -142,7 +144,7 @@ def _give(case: Case, looked: Looked, kind: int, count: int) -> int:
     else:
         seats = division.webster(room, here, ties)
     for position in np.flatnonzero(seats).tolist():
-        add(case, looked.tier.names[position], _KINDS[kind], int(seats[position]))
+        add(case, looked.tier.names[position], KINDS[kind], int(seats[position]))
     return count - here
 
 

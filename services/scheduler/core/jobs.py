@@ -30,7 +30,7 @@ def decide(case: Case) -> None:
     elif need > 0:
         need = _grow(case, need)
     elif need < 0:
-        divided.shrink(case, -need, floor=1 if wanted else 0)
+        divided.shrink(case, -need, {draft.member: min(1, wanted) for draft in present})
     if all(draft.finished for draft in present) and present and not missing:
         need = 0
     case.pending = max(case.pending, need)

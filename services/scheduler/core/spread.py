@@ -67,6 +67,19 @@ def select(choices: Sequence[Choice], constraints: Sequence[Spread]) -> Set[str]
     return {choice.facts.id for choice in left}
 
 
+def keepers(held: Sequence[Choice], constraints: Sequence[Spread], most: int) -> Set[str]:
+    """At most so many members that must not be emptied, or there were fewer groups than a minimum."""
+    kept: dict[str, Choice] = {}
+    for constraint in constraints:
+        groups = {group_of(constraint, choice.facts) for choice in kept.values()}
+        for choice in sorted(held, key=lambda choice: choice.rank):
+            group = group_of(constraint, choice.facts)
+            if group and group not in groups and len(groups) < constraint.minimum and len(kept) < most:
+                groups.add(group)
+                kept[choice.facts.id] = choice
+    return kept.keys()
+
+
 def _usable(members: Sequence[Choice]) -> bool:
     return any(choice.used or choice.room > 0 for choice in members)
 
