@@ -10,13 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.scheduler.core import engine
+from services.scheduler.core.decision import decide
 from services.scheduler.core.engine import SchedulerState
-from services.scheduler.core.values import Gone, MemberFacts, Workload
+from services.scheduler.core.values import Decision, Gone, MemberFacts, Workload
 from shared.contracts.outcome import Outcome
 from shared.contracts.placement import Placement
 from shared.contracts.refs import Order
 from shared.contracts.status import Status
-from tests.scheduler.core_world import ONE_CPU, World, deployment, node, policy, snapshot
+from tests.scheduler.core_world import ONE_CPU, World, deployment, fleet, node, policy, slots, snapshot
 
 MEMBERS = ("a", "b", "c")
 
@@ -173,6 +175,65 @@ def test_a_restart_rebuilds_the_same_state_in_whatever_order_the_streams_are_rea
     for name in MEMBERS:
         assert state.room.room(ONE_CPU, name) == world.state.room.room(ONE_CPU, name)
         assert state.room.deficit(name) == 0
+
+
+# -- whose turn it is ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names in the order in which they are decided, whether or not anything changes."""
+    order: list[str] = []
+
+    def noting(workload: Workload, *others: Any) -> Decision:
+        order.append(workload.ref.name)
+        return decide(workload, *others)
+
+    monkeypatch.setattr(engine, "decide", noting)
+    return order
+
+
+def settled(count: int, rooms: int) -> tuple[World, list[Workload]]:
+    """So many workloads of one replica, of which `rooms` are placed and the others wait."""
+    world = fleet("a", rooms={"a": rooms})
+    workloads = [deployment(f"w{index}", 1) for index in range(count)]
+    world.want(*workloads)
+    world.run()
+    return world, workloads
+
+
+def test_a_new_workload_does_not_wait_behind_those_that_a_restart_looks_at_again(served: list[str]) -> None:
+    world, workloads = settled(50, 50)
+    again = World()
+    again.want(policy("a"), *workloads)
+    for workload in workloads:
+        again.state.on_placement(world.placement(workload))
+    again.member("a", *slots("a", 50))
+    served.clear()
+    again.want(deployment("new", 1))
+    again.run()
+    assert (served.index("new") < 4, len(set(served))) == (True, 51)
+
+
+def test_nor_behind_those_that_a_policy_or_member_concerns(served: list[str]) -> None:
+    world, _ = settled(50, 50)
+    served.clear()
+    world.want(policy("a", priority=3))
+    world.wish("a", labels={"new": "label"})
+    world.want(deployment("new", 1))
+    world.run()
+    assert (served.index("new") < 4, len(set(served))) == (True, 51)
+
+
+def test_nor_behind_those_that_wait_for_room_which_are_served_all_the_same(served: list[str]) -> None:
+    world, _ = settled(50, 0)
+    served.clear()
+    world.delta("a", *slots("new", 60))
+    world.want(*[deployment(f"new{i}", 1) for i in range(20)])
+    world.run()
+    assert served.index("new0") < 4
+    assert served.index("new19") < 40
+    assert served.index("w4") < 40, "each of the lanes moves on"
 
 
 # -- publishing ----------------------------------------------------------------------------------------------------

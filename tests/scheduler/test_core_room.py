@@ -266,6 +266,27 @@ def test_a_snapshot_counts_when_its_last_chunk_is_there() -> None:
     assert room.room(CPU, "m").free == 3
 
 
+def test_a_snapshot_whose_last_chunk_never_comes_is_asked_for_anew() -> None:
+    begun = snapshot("m", [node("n", 1)], number=5).model_copy(update={"chunks": 3})
+    for next_one in (delta(6, node("n", 1)), Heartbeat(member="m", epoch=1, number=5, observed_at=1, reachable_at=1)):
+        room = FleetRoom()
+        assert room.apply(begun) is None
+        assert room.apply(next_one) == Gap("m")
+        assert room.apply(begun.model_copy(update={"chunk": 1})) == Gap("m")
+
+
+def test_a_heartbeat_of_a_newer_writer_counts_though_its_clock_is_behind() -> None:
+    room = FleetRoom()
+    room.apply(snapshot("m", [node("a", 2)]))
+    room.apply(Heartbeat(member="m", epoch=1, number=0, observed_at=500, reachable_at=500))
+    behind = Heartbeat(member="m", epoch=2, number=0, observed_at=100, reachable_at=0, lost=True)
+    assert room.apply(behind) == Gap("m")
+    assert room.apply(snapshot("m", [node("a", 2)], epoch=2)) is None
+    feed = room.feed("m")
+    assert feed is not None
+    assert (feed.lost, feed.synced) == (True, True)
+
+
 def test_a_new_epoch_begins_with_a_snapshot() -> None:
     room = FleetRoom()
     room.apply(snapshot("m", [node("a", 2)], number=9))

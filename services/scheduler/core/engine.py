@@ -178,7 +178,10 @@ class SchedulerState:
             return _NOBODY
         self._put_in_force(record, placement)
         record.stored = placement
-        return self._queue([placement.ref.key], self._due)
+        if record.workload is None or record.workload.generation != placement.generation:
+            return self._queue([placement.ref.key], self._due)
+        self._due.discard(placement.ref.key)  # it was decided: at the start nothing new waits behind all of these
+        return self._queue([placement.ref.key], self._again)
 
     def on_rebalance(self, request: Rebalance) -> Set[WorkloadKey]:
         """Void (empty set) when the placement in force is another than the request was made for."""

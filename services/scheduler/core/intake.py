@@ -46,6 +46,7 @@ class Feed:
         """Whether it is the next one. False: it is old (still synced), or something is missing (no longer)."""
         if message.epoch < self.epoch or (message.epoch == self.epoch and message.number <= self.number):
             return False
+        self.chunks = []  # chunks come in one batch: a beginning that something else follows has lost its end
         if message.epoch == self.epoch and message.number == self.number + 1 and self.synced:
             self.number, self.observed_at = message.number, message.observed_at
             return True
@@ -53,8 +54,9 @@ class Feed:
         return False
 
     def heartbeat(self, message: Heartbeat) -> None:
-        if message.epoch < self.epoch or message.observed_at < self.observed_at:
+        if (message.epoch, message.observed_at) < (self.epoch, self.observed_at):
             return
+        self.chunks = []
         if message.epoch > self.epoch or message.number > self.number:
             self.synced = False
         self.observed_at = message.observed_at
