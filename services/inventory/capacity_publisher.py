@@ -19,7 +19,7 @@ from shared.backoff import Backoff, Retries
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.contracts import subjects
-from shared.contracts.capacity import Delta, Heartbeat, Pool, Snapshot, decode_capacity
+from shared.contracts.capacity import Delta, Heartbeat, Pool, Snapshot, Surroundings, decode_capacity
 from shared.errors import BusUnavailable, Invalid, LeaseLost, MemberUnavailable, WriteConflict
 from shared.settings import InventorySettings
 
@@ -53,6 +53,7 @@ class CapacityPublisher:
         self._snapshot_due = True
         self._heartbeat_at = float("-inf")
         self._told_pools: tuple[Pool, ...] = ()
+        self._told_surroundings: Surroundings | None = None
         self._told_lost = False
         self._told_answer = False  # whether a heartbeat has said that the member answers at all
         self._snapshots = 0
@@ -111,10 +112,15 @@ class CapacityPublisher:
             self._mirror.capacity.age(now)
             if self._snapshot_due or self._is_old(now):
                 await self._snapshot(now)
-            elif self._mirror.capacity.changed or self._mirror.pools != self._told_pools:
+            elif self._mirror.capacity.changed or self._has_news():
                 await self._delta(now)
         if self._owes_heartbeat(now):
             await self._heartbeat(now)
+
+    def _has_news(self) -> bool:
+        """Beside the nodes."""
+        mirror = self._mirror
+        return mirror.pools != self._told_pools or mirror.known_surroundings != self._told_surroundings
 
     def _owes_heartbeat(self, now: float) -> bool:
         mirror = self._mirror
@@ -147,11 +153,11 @@ class CapacityPublisher:
             self._mirror.reachable_at = found.reachable_at if isinstance(found, Heartbeat) else found.observed_at
 
     async def _snapshot(self, now: float) -> None:
-        capacity, pools = self._mirror.capacity, self._mirror.pools
+        capacity, pools, surroundings = self._mirror.capacity, self._mirror.pools, self._mirror.known_surroundings
         self._snapshot_due = False
-        chunks = self._ledger.snapshot(capacity.whole(), pools, now)
+        chunks = self._ledger.snapshot(capacity.whole(), pools, now, surroundings)
         await self._batch(chunks, Snapshot.TYPE)
-        self._told_pools = pools
+        self._told_pools, self._told_surroundings = pools, surroundings
         self._metrics.snapshots.add(member=self._mirror.member)
         self._metrics.nodes.set(capacity.node_count, member=self._mirror.member)
         self._metrics.pods.set(len(self._mirror.pods.items), member=self._mirror.member)
@@ -160,14 +166,19 @@ class CapacityPublisher:
             self._published.notify_all()
 
     async def _delta(self, now: float) -> None:
-        pools = self._mirror.pools
-        data = self._ledger.delta(self._mirror.capacity.take(), pools if pools != self._told_pools else None, now)
+        pools, surroundings = self._mirror.pools, self._mirror.known_surroundings
+        data = self._ledger.delta(
+            self._mirror.capacity.take(),
+            pools if pools != self._told_pools else None,
+            now,
+            surroundings if surroundings != self._told_surroundings else None,
+        )
         if data is None:
             await self._snapshot(now)
             return
         with self._metrics.delta_age.timed(member=self._mirror.member):
             await self._one(data, Delta.TYPE)
-        self._told_pools = pools
+        self._told_pools, self._told_surroundings = pools, surroundings
         self._metrics.deltas.add(member=self._mirror.member)
 
     async def _heartbeat(self, now: float) -> None:

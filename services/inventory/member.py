@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskGroup
 
+from services.inventory import mirror as sources
 from services.inventory import node_pools
 from services.inventory.cache import Cache
 from services.inventory.capacity_publisher import CapacityPublisher
@@ -31,6 +32,7 @@ from shared.kube import (
     CONFIG_MAPS,
     EVENTS,
     HORIZONTAL_POD_AUTOSCALERS,
+    NAMESPACES,
     NODES,
     PODS,
     Changed,
@@ -38,6 +40,7 @@ from shared.kube import (
     Disconnected,
     Event,
     Gone,
+    KubeObject,
     MemberClient,
     Resource,
     Synced,
@@ -77,7 +80,7 @@ class MemberInventory:
         self._cluster = cluster
         self._client: MemberClient | None = None
         self._probe_now = anyio.Event()
-        self.mirror = Mirror(cluster.id, cluster.spec.stock, around.clock.now)
+        self.mirror = Mirror(cluster.id, cluster.spec.stock, around.clock.now, self._malformed)
         self.mirror.settle_pools()
         self.capacity = CapacityPublisher(
             around.bus, around.clock, around.settings.inventory, self.mirror, around.epoch, around.metrics
@@ -88,6 +91,9 @@ class MemberInventory:
         """All is listed and its room told, or the member is known to be out of reach."""
         told = self.mirror.is_synced and self.capacity.has_published
         return told or self.mirror.trouble is not None
+
+    def _malformed(self, source: str) -> None:
+        self._around.metrics.malformed.add(member=self._cluster.id, source=source)
 
     async def run(self) -> None:
         around, mirror = self._around, self.mirror
@@ -147,12 +153,12 @@ class MemberInventory:
         async with anyio.create_task_group() as group:
             group.start_soon(self._probe, client)
             start = _Starter(group, self, client)
-            start(NODES, Node, mirror.nodes, "nodes")
-            start(PODS, Pod, mirror.pods, "pods")
+            start(NODES, Node, mirror.nodes, sources.NODES)
+            start(PODS, Pod, mirror.pods, sources.PODS)
+            start(NAMESPACES, KubeObject, mirror.surroundings.namespaces, sources.NAMESPACES)
+            start(CONFIG_MAPS, ConfigMap, mirror.config_maps, sources.CONFIG_MAPS, namespace=node_pools.NAMESPACE)
             start(HORIZONTAL_POD_AUTOSCALERS, Autoscaler, mirror.autoscalers, "autoscalers")
             start(EVENTS, PodEvent, mirror.events, "events", fields=AUTOSCALER_EVENTS)
-            if self._cluster.spec.stock.source == "nodepool-inventory":
-                start(CONFIG_MAPS, ConfigMap, mirror.config_maps, "node pools", namespace=node_pools.NAMESPACE)
             async with aclosing(self._around.kinds.follow()) as kinds:
                 async for kind in kinds:
                     group.start_soon(self._watch_kind, client, kind, statuses, start, name=f"{mirror.member} {kind}")

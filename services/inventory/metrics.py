@@ -23,6 +23,7 @@ class InventoryMetrics:
     snapshots: Counter
     statuses: Counter
     publish_failures: Counter
+    malformed: Counter
     reads: Counter
     delta_age: Histogram
 
@@ -42,6 +43,7 @@ class InventoryMetrics:
             snapshots=metrics.counter("capacity_snapshots", "Capacity snapshots published", member),
             statuses=metrics.counter("statuses", "Statuses published or removed", member),
             publish_failures=metrics.counter("publish_failures", "Publishes that failed and are repeated", member),
+            malformed=metrics.counter("malformed", "ConfigMaps of a member that could not be read", source),
             reads=metrics.counter("reads", "Requests answered from the caches or by the member", ("member", "verb")),
             delta_age=metrics.histogram("capacity_delta_seconds", "Time a capacity delta took to be stored", member),
         )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
 
 from services.inventory import facts, node_pools
 from services.inventory.cache import Cache
@@ -16,17 +16,26 @@ from services.inventory.core.capacity import Capacity
 from services.inventory.core.facts import Key, PodFacts
 from services.inventory.core.statuses import provisioning_of, status_of
 from services.inventory.core.stock import pools_of
+from services.inventory.core.virtual import instance_of, takes
 from services.inventory.flags import Flags
 from services.inventory.projections import Autoscaler, ConfigMap, Managed, Node, Pod, PodEvent
+from services.inventory.surroundings import SurroundingsCache
 from shared.contracts.annotations import TRACEPARENT_ANNOTATION, WORKLOAD_LABEL
-from shared.contracts.capacity import Pool
+from shared.contracts.capacity import Pool, Surroundings, VirtualStock
 from shared.contracts.status import Provisioning, Status
+from shared.eci import Spec
 from shared.errors import BrimError
 from shared.fleet import Stock
 from shared.kube import Resource
 
 Kind: TypeAlias = tuple[str, str]  # (kind, group)
 ObjectKey: TypeAlias = tuple[str, str, str, str]  # (kind, group, namespace, name)
+
+# What is watched, as `Mirror.synced` and metrics name it; a managed kind is named by itself.
+NODES: Final = "nodes"
+PODS: Final = "pods"
+NAMESPACES: Final = "namespaces"
+CONFIG_MAPS: Final = "config maps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +47,15 @@ class ManagedKind:
 
 
 class Mirror:
-    """One member. now: the fleet's time."""
+    """One member. now: the fleet's time. malformed: called with the name of a ConfigMap that cannot be read."""
 
-    def __init__(self, member: str, stock: Stock, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        member: str,
+        stock: Stock,
+        now: Callable[[], float],
+        malformed: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.member = member
         self._stock = stock
         self._now = now
@@ -53,6 +68,9 @@ class Mirror:
         self.config_maps: Cache[ConfigMap] = Cache(self._config_map_changed)
         self.events: Cache[PodEvent] = Cache(self._event_changed)
         self.kinds: dict[Kind, ManagedKind] = {}
+        self.surroundings = SurroundingsCache(
+            member, stock, self.capacity.virtual, self.capacity_changed.set, malformed
+        )
         self.pools: tuple[Pool, ...] = ()
         self._pool_facts = node_pools.pool_facts(stock, {})
         self._pods_of: dict[str, dict[Key, PodFacts]] = {}
@@ -78,8 +96,13 @@ class Mirror:
     @property
     def has_room(self) -> bool:
         """Whether the room is known: all that it is computed from was listed."""
-        needed = {"nodes", "pods"} | ({"node pools"} if self._stock.source == "nodepool-inventory" else set())
+        needed = {NODES, PODS} | ({CONFIG_MAPS} if self._stock.source == "nodepool-inventory" else set())
         return needed <= self.synced
+
+    @property
+    def known_surroundings(self) -> Surroundings | None:
+        """None before all that they are made of was listed: what is not known yet must not count as absent."""
+        return self.surroundings.value if {NAMESPACES, CONFIG_MAPS} <= self.synced else None
 
     @property
     def is_synced(self) -> bool:
@@ -89,13 +112,24 @@ class Mirror:
 
     def _node_changed(self, key: Key, before: Node | None, after: Node | None) -> None:
         pools_before = dict(self.capacity.pool_nodes)
+        virtual_before = self.capacity.virtual.get(key[1])
         if after is None:
             self.capacity.drop_node(key[1])
         else:
             self.capacity.put_node(facts.node_facts(after), self._now())
+        virtual = self.capacity.virtual.get(key[1])
+        if virtual != virtual_before:
+            self._virtual_node_changed(key[1], (virtual is None) != (virtual_before is None))
         if pools_before != self.capacity.pool_nodes:
             self._count_pools()
         self._wake_capacity()
+
+    def _virtual_node_changed(self, name: str, came_or_went: bool) -> None:
+        self.surroundings.touch()
+        if came_or_went:  # its pods take another amount of it than they took before
+            for pod in self.pods.items.values():
+                if pod.spec.node_name == name:
+                    self.capacity.put_pod(self._pod_facts(pod))
 
     def _wake_capacity(self) -> None:
         if self.capacity.changed:
@@ -108,6 +142,7 @@ class Mirror:
             self.capacity_changed.set()
 
     def _config_map_changed(self, key: Key, before: ConfigMap | None, after: ConfigMap | None) -> None:
+        self.surroundings.config_map_changed(key, after)
         if node_pools.is_about_pools(key[1]):
             told = {name: item for (_, name), item in self.config_maps.items.items() if node_pools.is_about_pools(name)}
             self._pool_facts = node_pools.pool_facts(self._stock, told)
@@ -128,12 +163,22 @@ class Mirror:
         if after is None:
             self.capacity.drop_pod(key)
         else:
-            pod = facts.pod_facts(after)
+            pod = self._pod_facts(after)
             self.capacity.put_pod(pod)
             if pod.workload and self._pods_of.setdefault(pod.workload, {}).get(key) != pod:
                 self._pods_of[pod.workload][key] = pod
                 self._flag_workload(pod.workload)
         self._wake_capacity()
+
+    def _pod_facts(self, pod: Pod) -> PodFacts:
+        found = facts.pod_facts(pod)
+        if found.node not in self.capacity.virtual:
+            return found
+        sold = self.surroundings.sold(found.node)
+        return replace(found, requests=takes(found.requests, self._instance(pod, found.requests, sold)))
+
+    def _instance(self, pod: Pod, requests: Mapping[str, int], sold: VirtualStock) -> Spec | None:
+        return instance_of(requests, pod.metadata.annotations, "", sold)
 
     def _flag_workload(self, uid: str) -> None:
         owner = self._owner.get(uid)

@@ -14,7 +14,7 @@ from services.inventory import app
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.contracts import subjects
-from shared.contracts.capacity import Capacity, Delta, Heartbeat, Pool, Snapshot, decode_capacity
+from shared.contracts.capacity import Capacity, Delta, Heartbeat, Pool, Snapshot, Surroundings, decode_capacity
 from shared.contracts.cluster import cluster_of
 from shared.contracts.desired import Desired, Tombstone
 from shared.contracts.read import Read, ReadAnswer
@@ -40,6 +40,7 @@ class Replay:
     classes: dict[int, object] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
     bound: dict[str, int] = field(default_factory=dict)
+    surroundings: Surroundings | None = None
     heartbeat: Heartbeat | None = None
     snapshots: int = 0
 
@@ -53,6 +54,7 @@ class Replay:
             case Snapshot() if message.chunk == 0:
                 self.epoch, self.snapshots = message.epoch, self.snapshots + 1
                 self.nodes, self.classes, self.pools, self.bound = {}, {}, {}, {}
+                self.surroundings = None
             case Delta():
                 assert (message.epoch, message.number) == (self.epoch, self.number + 1), "a gap"
                 for name in message.removed:
@@ -61,6 +63,7 @@ class Replay:
         self.classes |= message.classes
         if message.pools is not None:
             self.pools = (self.pools if isinstance(message, Snapshot) else {}) | {p.id: p for p in message.pools}
+        self.surroundings = message.surroundings or self.surroundings
         self.bound = {uid: n for uid, n in (self.bound | message.bound).items() if n}
         columns = message.nodes
         for place, name in enumerate(columns.names):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from services.inventory.core.facts import HOSTNAME_LABEL, Key, NodeFacts, PodFacts, TaintFacts
 from shared.contracts.capacity import NodeClass, NodeColumns, Phase, Taint
+from shared.units import VIRTUAL_LABEL
 
 UPCOMING_FOR = 600.0  # seconds after its creation in which a pool's node may become Ready
 # Taints that only repeat the Ready condition, a moment later: the phase says it already.
@@ -121,6 +122,7 @@ class Capacity:
         self._resources: set[str] = {SLOT}
         self._classes = _Classes()
         self._upcoming: set[str] = set()
+        self.virtual: dict[str, NodeFacts] = {}
         self._changed: set[str] = set()
         self._removed: set[str] = set()
         self._changed_bound: set[str] = set()
@@ -144,6 +146,8 @@ class Capacity:
         if known is not None:
             self._forget(known)
         self._nodes[facts.name] = _Node(facts, phase, class_id)
+        if facts.virtual:
+            self.virtual[facts.name] = facts
         self._resources.update(facts.allocatable)
         self._count_pool(facts.pool, +1)
         if phase == "upcoming":
@@ -164,6 +168,7 @@ class Capacity:
         self._told_classes &= self._classes.table.keys()
         self._count_pool(node.facts.pool, -1)
         self._upcoming.discard(node.facts.name)
+        self.virtual.pop(node.facts.name, None)
 
     def _count_pool(self, pool: str, step: int) -> None:
         if pool:
@@ -175,6 +180,8 @@ class Capacity:
         labels = {
             name: value for name, value in facts.labels.items() if not (name == HOSTNAME_LABEL and value == facts.name)
         }
+        if facts.virtual:  # however it said so: units are told by this label
+            labels |= (VIRTUAL_LABEL,)
         passing = STARTUP_TAINTS if phase == "upcoming" else CONDITION_TAINTS
         taints = tuple(taint for taint in facts.taints if taint[0] not in passing)
         return self._classes.take(labels, taints, facts.unschedulable)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from services.inventory.core.capacity import Changes, Row, columns
-from shared.contracts.capacity import Delta, Heartbeat, NodeClass, Pool, Snapshot
+from shared.contracts.capacity import Delta, Heartbeat, NodeClass, Pool, Snapshot, Surroundings
 
 CHUNK = 512 * 1024  # bytes of one message: half of NATS' default limit
 
@@ -22,7 +22,9 @@ class Ledger:
     since_snapshot: int = 0
     snapshot_at: float = field(default=float("-inf"))
 
-    def delta(self, changes: Changes, pools: tuple[Pool, ...] | None, now: float) -> bytes | None:
+    def delta(
+        self, changes: Changes, pools: tuple[Pool, ...] | None, now: float, surroundings: Surroundings | None = None
+    ) -> bytes | None:
         """The next delta; None where it would be too large, so that a snapshot must go instead."""
         delta = Delta(
             member=self.member,
@@ -34,6 +36,7 @@ class Ledger:
             removed=list(changes.removed),
             pools=pools,
             bound=dict(changes.bound),
+            surroundings=surroundings,
         )
         data = delta.encode()
         if len(data) > self.chunk:
@@ -42,9 +45,12 @@ class Ledger:
         self.since_snapshot += 1
         return data
 
-    def snapshot(self, whole: Changes, pools: tuple[Pool, ...], now: float) -> list[bytes]:
+    def snapshot(
+        self, whole: Changes, pools: tuple[Pool, ...], now: float, surroundings: Surroundings | None = None
+    ) -> list[bytes]:
         """All chunks, each about `chunk` bytes at most: classes, pools and bound come before the nodes."""
-        parts = list(_cut(whole, pools, self.chunk))
+        first = len(surroundings.model_dump_json(by_alias=True)) if surroundings is not None else 0
+        parts = list(_cut(whole, pools, self.chunk, first))
         self.since_snapshot = 0
         self.snapshot_at = now
         return [
@@ -59,6 +65,7 @@ class Ledger:
                 nodes=columns(part.rows, whole.resources),
                 pools=tuple(part.pools),
                 bound=part.bound,
+                surroundings=surroundings if place == 0 else None,
             ).encode()
             for place, part in enumerate(parts)
         ]
@@ -97,8 +104,9 @@ class _Bound:
     count: int
 
 
-def _cut(whole: Changes, pools: Iterable[Pool], chunk: int) -> Iterator[_Part]:
-    part = _Part()
+def _cut(whole: Changes, pools: Iterable[Pool], chunk: int, first: int) -> Iterator[_Part]:
+    """first: bytes that the first part holds already."""
+    part = _Part(size=_Part().size + first)
     for item, size in _sized(whole, pools):
         if part.size + size > chunk and part.size > _Part().size:
             yield part

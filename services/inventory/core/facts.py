@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from shared.units import POOL_LABEL, VIRTUAL_LABEL, VIRTUAL_TAINT
+
 Key: TypeAlias = tuple[str, str]  # (namespace, name)
 TaintFacts: TypeAlias = tuple[str, str, str]  # (key, value, effect)
 
-POOL_LABEL = "alibabacloud.com/nodepool-id"
-VIRTUAL_LABEL = ("type", "virtual-kubelet")
 HOSTNAME_LABEL = "kubernetes.io/hostname"
+AGENT = ("kubernetes.io/role", "agent")  # a virtual node's role, and in some clouds that of every node
+VIRTUAL_NAME = "virtual-kubelet-"  # how a virtual node's name begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,12 @@ class NodeFacts:
 
     @property
     def virtual(self) -> bool:
-        name, value = VIRTUAL_LABEL
-        return self.labels.get(name) == value
+        """Serverless: it says so by label, by taint, or by role and name."""
+        label, value = VIRTUAL_LABEL
+        if self.labels.get(label) == value or any(taint[0] == VIRTUAL_TAINT[0] for taint in self.taints):
+            return True
+        role, agent = AGENT
+        return self.labels.get(role) == agent and self.name.startswith(VIRTUAL_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ class PodFacts:
     """node: empty while it has none. workload: the uid in brim's label, empty for a pod that is not brim's.
 
     unschedulable_since: Unix seconds at which the member's scheduler first said so, None where it did not.
-    message: the scheduler's words.
+    message: the scheduler's words. requests: what it takes of its node's room, on a virtual node its instance's size.
     """
 
     namespace: str

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from services.inventory.core.capacity import SLOT
-from services.inventory.core.facts import POOL_LABEL, TaintFacts
+from services.inventory.core.facts import TaintFacts
 from shared.contracts.capacity import Pool, Taint
+from shared.units import POOL_LABEL
 
 AVAILABLE = frozenset({"WithStock", "ClosedWithStock"})
+SOLD_OUT = "WithoutStock"
 INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
 USUAL_SLOTS = 110  # pods per node: the kubelet's default
 
