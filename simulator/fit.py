@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared import quantities
+from shared import pod_requests, quantities
 from simulator import objects, selectors
 from simulator.objects import Object
 
@@ -24,20 +24,8 @@ Amounts = dict[str, int]
 
 
 def requests_of(spec: Object) -> Amounts:
-    """A pod's requests in base units: containers summed, each init container as a floor, plus overhead."""
-    total: Amounts = {}
-    for container in spec.get("containers") or ():
-        for name, text in ((container.get("resources") or {}).get("requests") or {}).items():
-            total[name] = total.get(name, 0) + quantities.amount(name, text)
-    for container in spec.get("initContainers") or ():
-        always = container.get("restartPolicy") == "Always"
-        for name, text in ((container.get("resources") or {}).get("requests") or {}).items():
-            value = quantities.amount(name, text)
-            total[name] = total.get(name, 0) + value if always else max(total.get(name, 0), value)
-    for name, text in (spec.get("overhead") or {}).items():
-        total[name] = total.get(name, 0) + quantities.amount(name, text)
-    total["pods"] = 1
-    return total
+    """A pod's requests in base units, its own slot included."""
+    return pod_requests.requests_of(spec) | {"pods": 1}
 
 
 def tolerates(tolerations: list[Object], taint: Object) -> bool:

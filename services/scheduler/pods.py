@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from pydantic import JsonValue
 
 from services.scheduler.core.values import Expression, Operator, Shape, Term, Toleration
-from shared import quantities
 from shared.contracts.base import JsonObject
+from shared.pod_requests import requests_of
 
 _OPERATORS: dict[str, Operator] = {
     "In": "In",
@@ -31,51 +31,6 @@ def shape_of(template: JsonObject) -> Shape:
         terms,
         tuple(_tolerations(spec)),
     )
-
-
-def requests_of(spec: JsonObject) -> dict[str, int]:
-    """Amounts that a pod's scheduler sets aside.
-
-    Kubernetes' rule (k8s.io/component-helpers, resource.PodRequests): the containers and restartable init
-    containers together, or the greatest moment of the init phase, whichever is more, plus the overhead; what the
-    pod as a whole asks for replaces that.
-    """
-    together = _sum(_asked(container) for container in _maps(spec.get("containers")))
-    sidecars: dict[str, int] = {}
-    greatest: dict[str, int] = {}
-    for container in _maps(spec.get("initContainers")):
-        asked = _asked(container)
-        if container.get("restartPolicy") == "Always":
-            sidecars = _sum((sidecars, asked))
-            asked = sidecars
-        else:
-            asked = _sum((sidecars, asked))
-        greatest = _most(greatest, asked)
-    total = _most(_sum((together, sidecars)), greatest)
-    total |= _asked({"resources": spec.get("resources")})
-    return _sum((total, _amounts(spec.get("overhead"))))
-
-
-def _asked(container: JsonObject) -> dict[str, int]:
-    """Requests; where there is only a limit, Kubernetes takes it for the request."""
-    resources = _map(container.get("resources"))
-    return _amounts(resources.get("limits")) | _amounts(resources.get("requests"))
-
-
-def _amounts(given: JsonValue) -> dict[str, int]:
-    return {name: quantities.amount(name, str(value)) for name, value in _map(given).items()}
-
-
-def _sum(parts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for part in parts:
-        for name, amount in part.items():
-            total[name] = total.get(name, 0) + amount
-    return total
-
-
-def _most(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
-    return {name: max(one.get(name, 0), other.get(name, 0)) for name in one.keys() | other.keys()}
 
 
 def _terms(spec: JsonObject) -> Iterator[Term]:

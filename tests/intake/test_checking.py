@@ -52,7 +52,14 @@ def accepted(document: JsonObject) -> Checked:
     return result
 
 
+def required(term: JsonObject) -> JsonObject:
+    """With this required node affinity."""
+    terms = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    return manifest(spec__template__spec__affinity={"nodeAffinity": terms})
+
+
 CONTAINER = "spec__template__spec__containers"
+TERMS = "spec.template.spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
 WEB = "Deployment test/web"
 
 BAD: dict[str, tuple[JsonObject, tuple[str, str]]] = {
@@ -132,6 +139,26 @@ BAD: dict[str, tuple[JsonObject, tuple[str, str]]] = {
     "a node selector that is a list": (
         manifest(spec__template__spec__nodeSelector=["a"]),
         (WEB, "spec.template.spec.nodeSelector"),
+    ),
+    "no quantity for the whole pod": (
+        manifest(spec__template__spec__resources={"requests": {"cpu": "much"}}),
+        (WEB, "spec.template.spec.resources.requests"),
+    ),
+    "a device for the whole pod": (
+        manifest(spec__template__spec__resources={"limits": {"nvidia.com/gpu": "1"}}),
+        (WEB, "spec.template.spec.resources.limits"),
+    ),
+    "a comparison with a word": (
+        required({"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["many"]}]}),
+        (WEB, f"{TERMS}[0].matchExpressions[0]"),
+    ),
+    "In without values": (
+        required({"matchExpressions": [{"key": "zone", "operator": "In"}]}),
+        (WEB, f"{TERMS}[0].matchExpressions[0]"),
+    ),
+    "a field that nodes cannot be selected by": (
+        required({"matchFields": [{"key": "spec.unschedulable", "operator": "In", "values": ["true"]}]}),
+        (WEB, f"{TERMS}[0].matchFields[0].key"),
     ),
     "an unknown operator": (
         manifest(spec__template__spec__tolerations=[{"key": "a", "operator": "Like"}]),

@@ -7,8 +7,6 @@ import yaml
 
 from services.scheduler.core.values import Gone, MemberFacts, Policy, Workload
 from services.scheduler.normalise import wanted_of
-from services.scheduler.pods import requests_of
-from shared.contracts.base import JsonObject
 from shared.contracts.desired import Desired, Tombstone
 from shared.contracts.refs import ObjectRef, Order
 
@@ -43,45 +41,6 @@ def read_policy(text: str) -> Policy:
     )
     assert isinstance(value, Policy)
     return value
-
-
-# pod spec, what its scheduler sets aside
-REQUESTS: dict[str, tuple[str, dict[str, int]]] = {
-    "containers add up": (
-        "{containers: [{resources: {requests: {cpu: 500m, memory: 1Gi}}}, {resources: {requests: {cpu: 1}}}]}",
-        {"cpu": 1500, "memory": 2**30},
-    ),
-    "a limit counts where there is no request": (
-        "{containers: [{resources: {limits: {nvidia.com/gpu: 2, cpu: 4}, requests: {cpu: 1}}}]}",
-        {"cpu": 1000, "nvidia.com/gpu": 2},
-    ),
-    "init containers run one after the other": (
-        "{initContainers: [{resources: {requests: {cpu: 3}}}, {resources: {requests: {cpu: 1}}}],"
-        " containers: [{resources: {requests: {cpu: 2}}}]}",
-        {"cpu": 3000},
-    ),
-    "sidecars run beside all": (
-        "{initContainers: [{restartPolicy: Always, resources: {requests: {cpu: 1}}},"
-        " {resources: {requests: {cpu: 3}}}], containers: [{resources: {requests: {cpu: 2}}}]}",
-        {"cpu": 4000},
-    ),
-    "the sandbox costs too": (
-        "{overhead: {cpu: 250m}, containers: [{resources: {requests: {cpu: 1}}}]}",
-        {"cpu": 1250},
-    ),
-    "a request for the whole pod replaces its containers'": (
-        "{resources: {requests: {cpu: 8}}, containers: [{resources: {requests: {cpu: 1, memory: 1Ki}}}]}",
-        {"cpu": 8000, "memory": 1024},
-    ),
-    "nothing": ("{containers: [{name: c}]}", {}),
-}
-
-
-@pytest.mark.parametrize("name", REQUESTS)
-def test_requests_of_a_pod(name: str) -> None:
-    text, expected = REQUESTS[name]
-    spec: JsonObject = yaml.safe_load(text)
-    assert requests_of(spec) == expected
 
 
 def test_a_deployment() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
-from shared.pod_requests import InitContainer, pod_requests
+from shared.contracts.base import JsonObject
+from shared.pod_requests import InitContainer, pod_requests, requests_of
 
 
 def cpu(amount: int) -> dict[str, int]:
@@ -35,3 +37,59 @@ def test_requests(containers, init, more, total) -> None:
 def test_resources_are_counted_apart() -> None:
     init = [InitContainer({"memory": 5})]
     assert pod_requests([{"cpu": 1}, {"memory": 2}], init) == {"cpu": 1, "memory": 5}
+
+
+# pod spec, what its scheduler sets aside
+REQUESTS: dict[str, tuple[str, dict[str, int]]] = {
+    "containers add up": (
+        "{containers: [{resources: {requests: {cpu: 500m, memory: 1Gi}}}, {resources: {requests: {cpu: 1}}}]}",
+        {"cpu": 1500, "memory": 2**30},
+    ),
+    "a limit counts where there is no request": (
+        "{containers: [{resources: {limits: {nvidia.com/gpu: 2, cpu: 4}, requests: {cpu: 1}}}]}",
+        {"cpu": 1000, "nvidia.com/gpu": 2},
+    ),
+    "init containers run one after the other": (
+        "{initContainers: [{resources: {requests: {cpu: 3}}}, {resources: {requests: {cpu: 1}}}],"
+        " containers: [{resources: {requests: {cpu: 2}}}]}",
+        {"cpu": 3000},
+    ),
+    "sidecars run beside all": (
+        "{initContainers: [{restartPolicy: Always, resources: {requests: {cpu: 1}}},"
+        " {resources: {requests: {cpu: 3}}}], containers: [{resources: {requests: {cpu: 2}}}]}",
+        {"cpu": 4000},
+    ),
+    "the sandbox costs too": (
+        "{overhead: {cpu: 250m}, containers: [{resources: {requests: {cpu: 1}}}]}",
+        {"cpu": 1250},
+    ),
+    "a request for the whole pod replaces its containers'": (
+        "{resources: {requests: {cpu: 8}}, containers: [{resources: {requests: {cpu: 1, memory: 1Ki}}}]}",
+        {"cpu": 8000, "memory": 1024},
+    ),
+    "a limit of the whole pod counts for what no container asks for": (
+        "{resources: {limits: {cpu: 8, memory: 2Ki}}, containers: [{resources: {requests: {cpu: 1}}}]}",
+        {"cpu": 1000, "memory": 2048},
+    ),
+    "a pod as a whole asks for no devices": (
+        "{resources: {requests: {nvidia.com/gpu: 8}}, containers: [{resources: {requests: {nvidia.com/gpu: 1}}}]}",
+        {"nvidia.com/gpu": 1},
+    ),
+    "the sandbox comes on top of what the whole pod asks for": (
+        "{resources: {requests: {cpu: 2}}, overhead: {cpu: 250m}, containers: [{resources: {requests: {cpu: 1}}}]}",
+        {"cpu": 2250},
+    ),
+    "a sidecar that starts after a large init container": (
+        "{initContainers: [{resources: {requests: {cpu: 5}}},"
+        " {restartPolicy: Always, resources: {requests: {cpu: 2}}}], containers: [{resources: {requests: {cpu: 1}}}]}",
+        {"cpu": 5000},
+    ),
+    "nothing": ("{containers: [{name: c}]}", {}),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_requests_of_a_pod(name: str) -> None:
+    text, expected = REQUESTS[name]
+    spec: JsonObject = yaml.safe_load(text)
+    assert requests_of(spec) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
@@ -12,6 +13,7 @@ from shared.contracts.base import JsonObject, faults_of
 from shared.contracts.policy import LabelSelector
 from shared.contracts.refs import ObjectRef
 from shared.errors import Fault
+from shared.pod_requests import is_pod_level
 from shared.workloads import WorkloadKind
 
 # Kinds whose selector must match their template, else their controller would never know its own pods.
@@ -24,6 +26,8 @@ _SELECTING: Final = frozenset(
     }
 )
 _TEMPLATED: Final = _SELECTING | {("Job", "batch")}
+
+_WHOLE: Final = re.compile(r"[+-]?\d{1,18}")
 
 Quantity = str | int | float
 
@@ -63,6 +67,18 @@ class _Resources(_Projected):
         return self
 
 
+class _PodResources(_Resources):
+    """Of the pod as a whole."""
+
+    @field_validator("requests", "limits")
+    @classmethod
+    def _are_pod_level(cls, given: dict[str, Quantity]) -> dict[str, Quantity]:
+        for resource in given:
+            if not is_pod_level(resource):
+                raise ValueError(f"a pod as a whole cannot ask for {resource}; put it into a container")
+        return given
+
+
 class _Container(_Projected):
     name: str = ""
     resources: _Resources = _Resources()
@@ -81,10 +97,26 @@ class _NodeRequirement(_Projected):
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
     values: list[str] = []
 
+    @model_validator(mode="after")
+    def _values_fit(self) -> _NodeRequirement:
+        if self.operator in ("In", "NotIn") and not self.values:
+            raise ValueError(f"operator {self.operator} needs values")
+        if self.operator in ("Exists", "DoesNotExist") and self.values:
+            raise ValueError(f"operator {self.operator} takes no values")
+        if self.operator in ("Gt", "Lt") and not (len(self.values) == 1 and _WHOLE.fullmatch(self.values[0])):
+            raise ValueError(f"operator {self.operator} needs one value, a whole number")
+        return self
+
+
+class _FieldRequirement(_Projected):
+    key: Literal["metadata.name"]
+    operator: Literal["In", "NotIn"]
+    values: Annotated[list[str], Field(min_length=1, max_length=1)]
+
 
 class _NodeTerm(_Projected):
     match_expressions: list[_NodeRequirement] = []
-    match_fields: list[_NodeRequirement] = []
+    match_fields: list[_FieldRequirement] = []
 
 
 class _NodeSelector(_Projected):
@@ -106,6 +138,7 @@ class _PodSpec(_Projected):
     affinity: _Affinity | None = None
     tolerations: list[_Toleration] = []
     overhead: dict[str, Quantity] = {}
+    resources: _PodResources = _PodResources()
 
     @field_validator("overhead")
     @classmethod
