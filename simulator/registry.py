@@ -173,11 +173,7 @@ class Registry:
             assert namespaces is not None
             raise statuses.not_found(namespaces, space)
         if deleting(found):
-            raise statuses.forbidden(
-                resource,
-                "",
-                f"unable to create new content in namespace {space} because it is being terminated",
-            )
+            raise statuses.terminating(resource, "", space)
 
     # -- update
 

@@ -106,9 +106,16 @@ def bad_request(message: str) -> ApiError:
     return ApiError(400, "BadRequest", message)
 
 
-def forbidden(resource: Resource, name: str, why: str) -> ApiError:
+def forbidden(resource: Resource, name: str, why: str, *causes: Cause) -> ApiError:
     message = f'{resource.qualified} "{name}" is forbidden: {why}'
-    return ApiError(403, "Forbidden", message, resource=resource, name=name)
+    return ApiError(403, "Forbidden", message, resource=resource, name=name, causes=causes)
+
+
+def terminating(resource: Resource, name: str, space: str) -> ApiError:
+    """Nothing is created any more in a namespace that goes."""
+    why = f"unable to create new content in namespace {space} because it is being terminated"
+    cause = Cause("NamespaceTerminating", f"namespace {space} is being terminated", "metadata.namespace")
+    return forbidden(resource, name, why, cause)
 
 
 def expired(message: str) -> ApiError:

@@ -342,7 +342,7 @@ class Member:
     def _failed(self, item: Item, work: Work, error: BrimError) -> float | None:
         if not self._is_wanted(item, work):
             return None
-        found = verdict(error, item.work.placement.ref)
+        found = verdict(error)
         item.attempts += 1
         item.look = True
         self._say(item, Decision(result=found.result, code=found.code, message=found.message))

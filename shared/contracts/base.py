@@ -13,9 +13,14 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 
 
 class Part(BaseModel):
-    """A piece of a message. brim is the writer, so an unknown field is a fault."""
+    """A piece of a message. brim is the writer, so an unknown field is a fault.
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    What a message holds is not quoted where it cannot be read: it may be a Secret, and the fault end in a log.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
 
 class Contract(Part):

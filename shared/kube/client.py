@@ -6,16 +6,16 @@ WriteConflict, WatchExpired, MemberUnavailable.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from shared.contracts.base import JsonObject
 from shared.contracts.refs import ObjectRef
-from shared.errors import NotFound
+from shared.errors import BrimError, NotFound
 from shared.kube import faults, watch
 from shared.kube.credentials import Credentials
 from shared.kube.discovery import Discovery
@@ -32,7 +32,9 @@ STRATEGIC = "application/strategic-merge-patch+json"
 DEFAULT_TIMEOUTS = Timeouts()
 DEFAULT_OPTIONS = watch.WatchOptions()
 
-_OBJECT: TypeAdapter[JsonObject] = TypeAdapter(JsonObject)
+SECRET = ("", "Secret")  # (group, kind)
+
+_OBJECT: TypeAdapter[JsonObject] = TypeAdapter(JsonObject, config=ConfigDict(hide_input_in_errors=True))
 
 
 class MemberClient:
@@ -60,8 +62,9 @@ class MemberClient:
         MemberUnavailable (its credential plugin failed).
         """
         credentials = await Credentials.load(member, context, kubeconfig)
-        async with Transport.open(member, credentials, timeouts) as transport:
-            yield cls(transport, options)
+        with closing(credentials):
+            async with Transport.open(member, credentials, timeouts) as transport:
+                yield cls(transport, options)
 
     @property
     def member(self) -> str:
@@ -79,8 +82,11 @@ class MemberClient:
 
     async def ping(self, *, timeout: float | None = None) -> str:
         """The member's version ("v1.34.1"). Raises MemberUnavailable where it does not answer."""
-        version = self._parse("read /version", await self.get_bytes("/version", timeout=timeout))
-        return str(version.get("gitVersion", ""))
+        what = "read /version"
+        version = self._parse(what, await self.get_bytes("/version", timeout=timeout)).get("gitVersion")
+        if not version:
+            raise faults.unavailable(self.member, what, "the answer names no version: no Kubernetes API answers here")
+        return str(version)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -148,7 +154,8 @@ class MemberClient:
         resource = await self.resource_of(ref.group, ref.version, ref.kind)
         what = f"create {ref}"
         path = resource.path(ref.namespace)
-        data = await self._transport.request(what, "POST", path, query={"fieldManager": manager}, body=manifest)
+        with self._discreet(ref, what):
+            data = await self._transport.request(what, "POST", path, query={"fieldManager": manager}, body=manifest)
         return self._parse(what, data)
 
     async def post(self, ref: ObjectRef, subresource: str, body: JsonObject) -> JsonObject:
@@ -195,8 +202,18 @@ class MemberClient:
     ) -> JsonObject:
         resource = await self.resource_of(ref.group, ref.version, ref.kind)
         path = resource.path(ref.namespace, ref.name, subresource)
-        data = await self._transport.request(what, method, path, query=query, body=body, content_type=content_type)
+        with self._discreet(ref, what):
+            data = await self._transport.request(what, method, path, query=query, body=body, content_type=content_type)
         return self._parse(what, data)
+
+    @contextmanager
+    def _discreet(self, ref: ObjectRef, what: str) -> Iterator[None]:
+        try:
+            yield
+        except BrimError as error:
+            if (ref.group, ref.kind) != SECRET:
+                raise
+            raise faults.withheld(error, self.member, what) from None
 
     def _parse(self, what: str, data: bytes) -> JsonObject:
         try:

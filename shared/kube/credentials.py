@@ -1,29 +1,40 @@
 """kubeconfig contexts: addresses, certificates, tokens, and tokens that expire.
 
-kubernetes-asyncio runs an exec plugin once and keeps its token; here it is run again before the token expires,
-and whatever the context names (plugin, token file, OIDC) is read again when the member answers 401.
+kubernetes-asyncio runs an exec plugin once and keeps its token; here it is run again before the credential expires,
+and whatever the context names (plugin, token file, certificates, OIDC) is read again when the member answers 401, or
+when one side does not take the other's certificate.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
+import re
+import tempfile
 import time
 from pathlib import Path
+from typing import TypeAlias
 
 import yaml
 from kubernetes_asyncio.client import Configuration
-from kubernetes_asyncio.config import ConfigException, load_kube_config
-from kubernetes_asyncio.config.kube_config import KubeConfigLoader
+from kubernetes_asyncio.config import ConfigException
+from kubernetes_asyncio.config.kube_config import ConfigNode, KubeConfigLoader, KubeConfigMerger
 
 from shared.errors import MemberUnavailable, Misconfigured
+from shared.kube import exec_plugin
+from shared.kube.exec_plugin import PluginFailed, PluginMisconfigured
 
 log = logging.getLogger("brim.kube")
 
-MARGIN = 300.0  # seconds before its expiry at which a token is replaced; half its life where that is shorter
+MARGIN = 300.0  # seconds before its expiry at which a credential is replaced; half its life where that is shorter
 AGAIN = 10.0  # seconds between two attempts after a 401 or a failure
-PLUGIN_TIMEOUT = 60.0  # seconds that a plugin may take: some open a browser once
+READING = 30.0  # seconds for the rest: an OIDC token is fetched over the network
+
+Fingerprint: TypeAlias = tuple[object, ...]
+
+_VALUES = re.compile(r"\{.*\}")
 
 
 def kubeconfig_path(path: Path | None) -> str:
@@ -35,76 +46,178 @@ def _any_file(paths: str) -> bool:
     return any(Path(part).expanduser().is_file() for part in paths.split(os.pathsep) if part)
 
 
-class Credentials:
-    """One context of a kubeconfig, and the Configuration that is kept up to date with it."""
+class _Loader(KubeConfigLoader):
+    """The library's reading of a context, with our own running of plugins.
 
-    def __init__(self, member: str, context: str, path: str, configuration: Configuration) -> None:
+    own: a folder for the certificate that a plugin gives. expires_at: of its credential, Unix seconds.
+    """
+
+    _cluster: ConfigNode  # type: ignore[assignment]  # None only until a context is set
+    _current_context: ConfigNode  # type: ignore[assignment]
+    cert_file: str
+    key_file: str
+    own: Path
+    expires_at: float | None = None
+
+    def set_active_context(self, context_name: str | None = None) -> None:
+        super().set_active_context(context_name)  # type: ignore[no-untyped-call]
+        if not isinstance(self._cluster.safe_get("server"), str):
+            raise ConfigException("the context's cluster names no server")
+        if self._user is None:
+            named = self._current_context["context"].safe_get("user")
+            if named:
+                raise ConfigException(f"there is no user {named!r}, whom the context names")
+            self._user = ConfigNode("user", {})  # nobody: a context of `kubectl proxy` is such
+
+    async def load_from_exec_plugin(self) -> bool:
+        base = self._get_base_path(self._cluster.path)
+        config = self._user["exec"] if self._user is not None else None
+        credential = await exec_plugin.run(getattr(config, "value", config), self._cluster.value, base)
+        if credential.token:
+            self.token = f"Bearer {credential.token}"
+        if credential.certificate:
+            self.cert_file = _written(self.own / "certificate.pem", credential.certificate)
+            self.key_file = _written(self.own / "key.pem", credential.key)
+        self.expires_at = credential.expires_at
+        return True
+
+
+def _written(path: Path, content: str) -> str:
+    """TLS contexts read certificates from files only."""
+    path.write_text(content, encoding="utf-8")
+    return str(path)
+
+
+class Credentials:
+    """One context of a kubeconfig, and the Configuration that is kept up to date with it. `close` it at the end.
+
+    generation: counts what connections are made with (address, certificates); those of an older one are to be
+    made anew.
+    """
+
+    def __init__(self, member: str, context: str, path: str) -> None:
         self._member = member
         self._context = context
         self._path = path
-        self._loader: KubeConfigLoader | None = None
         self._renew_at = float("inf")
-        self._tried_at = 0.0
+        self._expires_at = float("inf")
+        self._tried_at = float("-inf")
         self._lock = asyncio.Lock()
-        self.configuration = configuration
+        self._fingerprint: Fingerprint = ()
+        self._folder = tempfile.TemporaryDirectory(prefix="brim-", ignore_cleanup_errors=True)
+        self.generation = 0
+        self.configuration = Configuration()
 
     @classmethod
     async def load(cls, member: str, context: str, path: Path | None) -> Credentials:
         """Read the context. Raises Misconfigured (file, context) or MemberUnavailable (the plugin failed)."""
-        credentials = cls(member, context, kubeconfig_path(path), Configuration())
-        if not _any_file(credentials._path):
-            raise Misconfigured(f"member {member}: there is no kubeconfig {credentials._path}")
-        await credentials._load()
+        where = kubeconfig_path(path)
+        if not _any_file(where):
+            raise Misconfigured(f"member {member}: there is no kubeconfig {where}")
+        credentials = cls(member, context, where)
+        try:
+            await credentials._load()
+        except BaseException:
+            credentials.close()
+            raise
         return credentials
 
+    def close(self) -> None:
+        """Nothing secret stays on the disk."""
+        self._folder.cleanup()
+
+    @property
+    def where(self) -> str:
+        return f"member {self._member}: context {self._context!r} of {self._path}"
+
     async def header(self) -> str | None:
-        """The Authorization header to send now. Raises MemberUnavailable where a new token cannot be had."""
-        if time.time() >= self._renew_at:
+        """The Authorization header to send now. Raises MemberUnavailable where a new token cannot be had.
+
+        One request renews the token; the others go on with the present one while it lasts.
+        """
+        now = time.time()
+        if now >= self._renew_at and not (self._lock.locked() and now < self._expires_at):
             await self._renew()
+        return self._header()
+
+    def _header(self) -> str | None:
         value = self.configuration.api_key.get("BearerToken")
         return str(value) if value else None
 
-    async def rejected(self, header: str | None) -> bool:
-        """The member answered 401 to this header. Returns whether another try makes sense."""
+    async def rejected(self, header: str | None, generation: int) -> bool:
+        """The member answered 401 to this header on connections of this generation. Returns whether another try
+        makes sense."""
         async with self._lock:
-            current = self.configuration.api_key.get("BearerToken")
-            if current != header:
-                return True
-            if time.monotonic() - self._tried_at < AGAIN:
-                return False
-            await self._load()
-            return bool(self.configuration.api_key.get("BearerToken") != header)
+            if self._is_as_before(header, generation):
+                if time.monotonic() - self._tried_at < AGAIN:
+                    return False
+                await self._load()
+            return not self._is_as_before(header, generation)
+
+    def _is_as_before(self, header: str | None, generation: int) -> bool:
+        return self._header() == header and self.generation == generation
+
+    async def doubted(self) -> None:
+        """A certificate was not accepted: the kubeconfig may name another by now."""
+        async with self._lock:
+            if time.monotonic() - self._tried_at >= AGAIN:
+                await self._load_or_say()
 
     async def _renew(self) -> None:
         async with self._lock:
-            if time.time() < self._renew_at or time.monotonic() - self._tried_at < AGAIN:
-                return
-            try:
-                await self._load()
-            except MemberUnavailable as error:
-                log.warning("%s; the present token is used while it lasts", error)
+            if time.time() >= self._renew_at and time.monotonic() - self._tried_at >= AGAIN:
+                await self._load_or_say()
+
+    async def _load_or_say(self) -> None:
+        try:
+            await self._load()
+        except (MemberUnavailable, Misconfigured) as error:
+            log.warning("%s; what was read before is used while it lasts", error)
 
     async def _load(self) -> None:
         self._tried_at = time.monotonic()
-        where = f"member {self._member}: context {self._context!r} of {self._path}"
+        configuration = Configuration()  # a fresh one: what the file says no longer must not linger
         try:
-            async with asyncio.timeout(PLUGIN_TIMEOUT):
-                self._loader = await load_kube_config(
-                    config_file=self._path,
-                    context=self._context,
-                    client_configuration=self.configuration,
-                    persist_config=False,
-                )
-        except (ConfigException, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-            told = " ".join(str(error).split())
-            if told.startswith("exec:"):
-                raise MemberUnavailable(f"{where}: {told}", code="ExecPluginFailed") from error
-            raise Misconfigured(f"{where} cannot be used: {told}") from error
+            merged = KubeConfigMerger(self._path).config
+            loader = _Loader(config_dict=merged, config_base_path=None, active_context=self._context)
+            loader.own = Path(self._folder.name)
+            async with asyncio.timeout(exec_plugin.TIMEOUT + READING):
+                await loader.load_and_set(configuration)
+            fingerprint = _fingerprint(configuration)
+        except PluginFailed as error:
+            raise MemberUnavailable(f"{self.where}: {error}", code="ExecPluginFailed") from None
         except (OSError, TimeoutError) as error:
-            why = f"its credential plugin did not answer in {PLUGIN_TIMEOUT:g} s"
-            told = why if isinstance(error, TimeoutError) else str(error)
-            raise MemberUnavailable(f"{where}: {told}", code="ExecPluginFailed") from error
-        expiry = getattr(self._loader, "exec_plugin_expiry", None)
-        if expiry is not None:
-            left = expiry.timestamp() - time.time()
+            told = "its credentials were not there in time" if isinstance(error, TimeoutError) else _told(error)
+            raise MemberUnavailable(f"{self.where}: {told}", code="CredentialsFailed") from None
+        except (PluginMisconfigured, ConfigException, yaml.YAMLError) as error:
+            raise Misconfigured(f"{self.where} cannot be used: {_told(error)}") from None
+        except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise Misconfigured(f"{self.where} has not the form of a kubeconfig: {_told(error)}") from None
+        self.configuration = configuration
+        self._note_expiry(loader.expires_at)
+        if fingerprint != self._fingerprint:
+            self._fingerprint = fingerprint
+            self.generation += 1
+
+    def _note_expiry(self, expires_at: float | None) -> None:
+        self._renew_at = self._expires_at = float("inf")
+        if expires_at is not None:
+            left = expires_at - time.time()
+            self._expires_at = expires_at
             self._renew_at = time.time() + max(1.0, left - min(MARGIN, left / 2))
+
+
+def _told(error: Exception) -> str:
+    """In one line, without the entries of a kubeconfig, which hold tokens and keys: the library quotes them."""
+    return _VALUES.sub("{…}", " ".join(str(error).split())) or type(error).__name__
+
+
+def _fingerprint(configuration: Configuration) -> Fingerprint:
+    files = (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file)
+    return (
+        configuration.host,
+        configuration.verify_ssl,
+        configuration.tls_server_name,
+        configuration.proxy,
+        *(hashlib.sha256(Path(name).read_bytes()).hexdigest() if name else "" for name in files),
+    )

@@ -6,11 +6,12 @@
 | 409 | WriteConflict: code AlreadyExists, Conflict, or FieldManagerConflict with the managers |
 | 410 | WatchExpired |
 | 429, 5xx, no answer, no Kubernetes answer | MemberUnavailable, with the server's Retry-After |
-| other 4xx | Refused, in the server's words; code is its reason ("Forbidden", "Invalid", …) |
+| other 4xx | Refused, in the server's words; code is its reason ("Forbidden", "Invalid", …) or NamespaceTerminating |
 """
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
 
@@ -18,6 +19,8 @@ from pydantic import ValidationError
 
 from shared.errors import BrimError, MemberUnavailable, NotFound, Refused, WatchExpired, WriteConflict
 from shared.kube.projection import Projection
+
+NAMESPACE_TERMINATING = "NamespaceTerminating"
 
 _MANAGER = re.compile(r'conflict with "((?:[^"\\]|\\.)*)"')
 _LONGEST_RETRY_AFTER = 300.0  # seconds: no member may put us off for longer
@@ -61,12 +64,27 @@ def error_of_status(member: str, what: str, code: int, told: Status, retry_after
         return WatchExpired(sentence)
     if code == 429 or code >= 500 or code < 400:
         return MemberUnavailable(sentence, code=told.reason or "MemberUnavailable", retry_after=retry_after)
-    return Refused(sentence, code=told.reason or "Refused")
+    return Refused(sentence, code=_passing(told) or told.reason or "Refused")
+
+
+def _passing(told: Status) -> str:
+    """The one refusal that passes by itself: a namespace that goes is made anew once it is gone."""
+    return next((c.reason for c in told.details.causes if c.reason == NAMESPACE_TERMINATING), "")
 
 
 def unavailable(member: str, what: str, why: str) -> MemberUnavailable:
     """The member did not answer as a Kubernetes API does."""
     return MemberUnavailable(f"member {member}: {what}: {why}")
+
+
+def withheld(error: BrimError, member: str, what: str) -> BrimError:
+    """The same error without the member's words: of a Secret they may quote the content, and an error's sentence
+    goes into logs, traces and messages."""
+    quiet = copy.copy(error)
+    quiet.args = (
+        f"member {member}: {what}: {error.code}; the member's own words are withheld, for they may quote the Secret",
+    )
+    return quiet
 
 
 def _conflict(sentence: str, told: Status) -> WriteConflict:

@@ -15,7 +15,9 @@ from pydantic.alias_generators import to_camel
 class Projection(BaseModel):
     """Base of all projections: camelCase in JSON, snake_case here."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
 
 class OwnerReference(Projection):

@@ -11,9 +11,10 @@ from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import aiohttp
-from kubernetes_asyncio.client import ApiClient
+from kubernetes_asyncio.client import Configuration
+from kubernetes_asyncio.client.rest import RESTClientObject
 
-from shared.errors import BrimError
+from shared.errors import BrimError, Misconfigured
 from shared.kube import faults
 from shared.kube.credentials import Credentials
 
@@ -23,44 +24,93 @@ Query: TypeAlias = Mapping[str, str]
 JSON = "application/json"
 USER_AGENT = "brim"
 BUFFER = 2**21  # bytes: one watch event may be as large as etcd's largest object, 1.5 MiB
+ERROR_BODY = 2**20  # bytes of an answer that is an error; the rest is not read
+ANY_NUMBER = 0  # of connections: each watch holds one, and whoever asks bounds the rest
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Real seconds. connect: until the connection stands. read: until all of the answer is there."""
+    """Real seconds. connect: until the connection stands, its name looked up and its certificates exchanged.
+    read: until all of the answer is there."""
 
     connect: float = 5.0
     read: float = 30.0
 
 
-class Transport:
-    """One member's API. `what` says for error messages what a request is about ("list pods")."""
+class _Connections:
+    """Connections made with one state of the credentials. They close once nobody uses them any more."""
 
-    def __init__(self, member: str, credentials: Credentials, api: ApiClient, timeouts: Timeouts) -> None:
-        self.member = member
-        self._credentials = credentials
-        self._timeouts = timeouts
-        self._host = str(credentials.configuration.host)
-        self._server_hostname: str | None = credentials.configuration.tls_server_name or None
-        self._proxy: str | None = credentials.configuration.proxy or None
-        self._session = aiohttp.ClientSession(
-            connector=api.rest_client.pool_manager.connector,
+    def __init__(self, configuration: Configuration, generation: int) -> None:
+        """Raises OSError (ssl.SSLError) and ValueError for certificates that are none."""
+        self.generation = generation
+        self.host = str(configuration.host)
+        self.server_hostname: str | None = configuration.tls_server_name or None
+        self.proxy: str | None = configuration.proxy or None
+        self._rest = RESTClientObject(configuration, maxsize=ANY_NUMBER)
+        self.session = aiohttp.ClientSession(
+            connector=self._rest.pool_manager.connector,
             connector_owner=False,
-            trust_env=not _is_loopback(self._host),
+            trust_env=not _is_loopback(self.host),
             read_bufsize=BUFFER,
             headers={"User-Agent": USER_AGENT},
         )
+        self._users = 0
+        self._retired = False
+
+    @asynccontextmanager
+    async def used(self) -> AsyncIterator[None]:
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if self._retired:
+                await self.retire()
+
+    async def retire(self) -> None:
+        self._retired = True
+        if not self._users:
+            await self.close()
+
+    async def close(self) -> None:
+        await self.session.close()
+        await self._rest.close()
+
+
+class Transport:
+    """One member's API. `what` says for error messages what a request is about ("list pods")."""
+
+    def __init__(self, member: str, credentials: Credentials, timeouts: Timeouts) -> None:
+        self.member = member
+        self._credentials = credentials
+        self._timeouts = timeouts
+        self._connections = self._open()
 
     @classmethod
     @asynccontextmanager
     async def open(cls, member: str, credentials: Credentials, timeouts: Timeouts) -> AsyncIterator[Transport]:
-        """kubernetes-asyncio builds the TLS context and the connections; requests are our own, for their bytes."""
-        async with ApiClient(credentials.configuration) as api:
-            transport = cls(member, credentials, api, timeouts)
-            try:
-                yield transport
-            finally:
-                await transport._session.close()
+        """kubernetes-asyncio builds the TLS context and the connections; requests are our own, for their bytes.
+
+        Raises Misconfigured for certificates that cannot be used.
+        """
+        transport = cls(member, credentials, timeouts)
+        try:
+            yield transport
+        finally:
+            await transport._connections.close()
+
+    def _open(self) -> _Connections:
+        try:
+            return _Connections(self._credentials.configuration, self._credentials.generation)
+        except (OSError, ValueError) as error:
+            raise Misconfigured(f"{self._credentials.where}: its certificates cannot be used: {error}") from error
+
+    async def _current(self) -> _Connections:
+        """New ones where the kubeconfig names another address or other certificates by now."""
+        if self._connections.generation != self._credentials.generation:
+            before, self._connections = self._connections, self._open()
+            await before.retire()
+        return self._connections
 
     async def request(
         self,
@@ -76,7 +126,7 @@ class Transport:
     ) -> bytes:
         """The body of a 2xx answer. timeout: seconds for all of it, `Timeouts.read` when absent. Raises
         NotFound, Refused, WriteConflict, WatchExpired, MemberUnavailable."""
-        limits = aiohttp.ClientTimeout(total=timeout or self._timeouts.read, sock_connect=self._timeouts.connect)
+        limits = self._limits(total=timeout or self._timeouts.read)
         data = None if body is None else json.dumps(body).encode()
         async with self._answer(what, method, path, query, data, content_type, accept, limits) as response:
             return await response.read()
@@ -86,9 +136,13 @@ class Transport:
         self, what: str, path: str, query: Query, *, silence: float
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """An answer without an end. silence: seconds without a byte after which MemberUnavailable is raised."""
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect, sock_read=silence)
+        limits = self._limits(silence=silence)
         async with self._answer(what, "GET", path, query, None, JSON, JSON, limits) as response:
             yield response.content
+
+    def _limits(self, *, total: float | None = None, silence: float | None = None) -> aiohttp.ClientTimeout:
+        connect = self._timeouts.connect
+        return aiohttp.ClientTimeout(total=total, connect=connect, sock_connect=connect, sock_read=silence)
 
     @asynccontextmanager
     async def _answer(
@@ -106,36 +160,46 @@ class Transport:
         try:
             while True:
                 authorization = await self._credentials.header()
+                connections = await self._current()
                 headers = {"Accept": accept}
                 if data is not None:
                     headers["Content-Type"] = content_type
                 if authorization is not None:
                     headers["Authorization"] = authorization
-                async with self._session.request(
-                    method,
-                    self._host + path,
-                    params=query,
-                    data=data,
-                    headers=headers,
-                    timeout=limits,
-                    proxy=self._proxy,
-                    server_hostname=self._server_hostname,
-                    allow_redirects=False,
-                ) as response:
+                async with (
+                    connections.used(),
+                    connections.session.request(
+                        method,
+                        connections.host + path,
+                        params=query,
+                        data=data,
+                        headers=headers,
+                        timeout=limits,
+                        proxy=connections.proxy,
+                        server_hostname=connections.server_hostname,
+                        allow_redirects=False,
+                    ) as response,
+                ):
                     if 200 <= response.status < 300:
                         yield response
                         return
-                    if response.status == 401 and await self._credentials.rejected(authorization):
+                    generation = connections.generation
+                    if response.status == 401 and await self._credentials.rejected(authorization, generation):
                         continue
                     raise await self._error(what, response)
         except TimeoutError as error:
             raise faults.unavailable(self.member, what, "no answer in time") from error
         except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error, aiohttp.ClientSSLError):
+                await self._credentials.doubted()
             told = " ".join(str(error).split()) or type(error).__name__
             raise faults.unavailable(self.member, what, told) from error
 
     async def _error(self, what: str, response: aiohttp.ClientResponse) -> BrimError:
-        return faults.error_of(self.member, what, response.status, await response.read(), response.headers)
+        body = b""
+        while len(body) < ERROR_BODY and (chunk := await response.content.read(ERROR_BODY - len(body))):
+            body += chunk
+        return faults.error_of(self.member, what, response.status, body, response.headers)
 
 
 def _is_loopback(url: str) -> bool:

@@ -1,7 +1,9 @@
 """The watch, as a ladder of small generators: follow for ever → list, or watch → lines → events.
 
 A list gives the state, a watch from its version on the changes. When the member forgot the version (410) it is
-listed again; after any other failure the watch goes on from the last version seen, after a pause that grows.
+listed again; after any other failure the watch goes on from the last version seen, after a pause that grows. Where
+several attempts in a row bring nothing at all, not even a bookmark, the version itself is doubted and it is listed
+again: a server that was restored from a backup stays silent until it reaches the version asked for.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import random
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeAlias
 
 import anyio
@@ -27,7 +29,9 @@ from shared.kube.transport import Transport
 MAX_LINE = 2**24  # bytes of one event; etcd holds objects of 1.5 MiB
 STEADY = 5.0  # seconds after which a watch counts as working, so that the pauses start small again
 RETRY = Backoff(base=0.2, maximum=30.0)
-RELIST_AFTER = 3  # failures in a row after which the version itself is doubted
+RELIST_AFTER = 3  # attempts in a row that brought nothing, after which the version itself is doubted
+
+TELLING = frozenset({"ADDED", "MODIFIED", "DELETED"})  # types of events about an object
 
 _TYPE = re.compile(rb'^\{"type":"([A-Z]+)"')
 
@@ -127,15 +131,21 @@ class _Type(Projection):
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a follow is. version: of the last thing seen, empty when it must be listed."""
+    """How far a follow is. version: of the last thing seen, empty when it must be listed. barren: attempts in a row
+    that brought nothing."""
 
     retries: Retries
     version: str = ""
-    working_since: float = field(default_factory=anyio.current_time)
+    barren: int = 0
 
     def progressed(self, version: str) -> None:
         self.version = version or self.version
+        self.barren = 0
         self.retries.succeeded()
+
+    def doubt(self) -> None:
+        if self.barren >= RELIST_AFTER:
+            self.version = ""
 
 
 async def follow(
@@ -145,6 +155,7 @@ async def follow(
     progress = _Progress(Retries(options.backoff))
     while True:
         begun = anyio.current_time()
+        progress.barren += 1
         try:
             async with aclosing(_once(transport, selection, projection, options, progress)) as events:
                 async for event in events:
@@ -156,8 +167,7 @@ async def follow(
         except BrimError as error:
             yield Disconnected(error)
             pause = getattr(error, "retry_after", None) or 0.0
-            if progress.retries.failures >= RELIST_AFTER:
-                progress.version = ""
+        progress.doubt()
         if anyio.current_time() - begun >= STEADY:
             progress.retries.succeeded()
         else:
@@ -174,7 +184,7 @@ async def _once(
         async for page in pages(transport, selection, projection, limit=options.page):
             items += page.items
             version = version or page.resource_version
-        progress.version = version
+        progress.version, progress.barren = version, 0
         yield Synced(tuple(items))
     async with aclosing(_lines(transport, selection, options, progress.version)) as lines:
         async for line in lines:
@@ -245,6 +255,8 @@ def _event(
         if kind == "ERROR":
             told = _Error.model_validate_json(line).object
             raise faults.error_of_status(member, what, told.code or 500, told)
+        if kind not in TELLING:
+            raise faults.unavailable(member, what, f"an event of type {kind[:40]!r} is none of Kubernetes'")
         found: P = Line[projection].model_validate_json(line).object  # type: ignore[valid-type]
     except ValidationError as error:
         raise faults.unavailable(member, what, _rubbish(error)) from error

@@ -72,6 +72,24 @@ class TestAMemberThat:
             w.members["idc"].faults.clear()
             await w.settled("idc", await w.place(WEB, share()))
 
+    async def test_is_deleting_the_namespace_gets_it_when_it_is_gone(self, world: Any) -> None:
+        stays = {"metadata": {"name": "stays", "namespace": "test", "finalizers": ["somebody.test/else"]}}
+        async with world() as w, w.executor():
+            await w.desire(WEB)
+            await w.settled("idc", await w.place(WEB, share()))
+            store = w.members["idc"].store
+            store.create("configmaps", {"apiVersion": "v1", "kind": "ConfigMap", **stays})
+            held = store.get("namespaces", "", "test")
+            marked = {**held["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
+            store.update("namespaces", {**held, "metadata": marked})
+            await w.eventually(lambda: w.live("idc", WEB) is None)
+            placed = await w.place(WEB, share(replicas=3))
+            outcome = await w.said("idc", placed, "retrying")
+            assert outcome.code == "NamespaceTerminating"
+            store.remove("configmaps", "test", "stays")
+            await w.settled("idc", placed)
+            assert w.live("idc", WEB)["spec"]["replicas"] == 3
+
     async def test_quotes_a_secret_is_not_quoted(self, world: Any) -> None:
         secret: JsonObject = {
             "apiVersion": "v1",

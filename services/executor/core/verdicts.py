@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from shared.contracts.outcome import Result
-from shared.contracts.refs import ObjectRef
 from shared.errors import BrimError, Retryable, WriteConflict
 
 Pace: TypeAlias = Literal["soon", "slow"]
@@ -24,11 +23,13 @@ class Verdict:
     retry_after: float | None = None
 
 
-def verdict(error: BrimError, ref: ObjectRef) -> Verdict:
+def verdict(error: BrimError) -> Verdict:
     """Every failure is tried again, since whoever mends it does not tell brim."""
-    message = _sentence(error, ref)
+    message = str(error)
     if error.code == "FieldManagerConflict":
         return Verdict("conflict", error.code, message, "slow")
+    if error.code == "NamespaceTerminating":
+        return Verdict("retrying", error.code, message, "soon")
     if isinstance(error, Retryable):
         return Verdict("retrying", error.code, message, "soon", error.retry_after)
     return Verdict("failed", error.code, message, "slow")
@@ -37,10 +38,3 @@ def verdict(error: BrimError, ref: ObjectRef) -> Verdict:
 def is_stale_memory(error: BrimError) -> bool:
     """The object is not what was remembered or just seen: gone, or another one of its name. A look will tell."""
     return isinstance(error, WriteConflict) and error.code != "FieldManagerConflict"
-
-
-def _sentence(error: BrimError, ref: ObjectRef) -> str:
-    """A member quotes what it refuses: of a Secret that would be its content."""
-    if ref.kind == "Secret" and ref.group == "":
-        return f"{ref}: {error.code}; the member's own words are withheld, for they may quote the Secret"
-    return str(error)

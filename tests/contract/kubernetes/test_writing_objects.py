@@ -96,6 +96,17 @@ async def test_nothing_is_created_in_a_namespace_that_does_not_exist() -> None:
         assert answer.body["message"] == 'namespaces "nowhere" not found'
 
 
+async def test_nothing_is_created_in_a_namespace_that_goes() -> None:
+    async with kubernetes_api() as api:
+        kept = {**config_map("kept"), "metadata": {"name": "kept", "finalizers": ["brim.test/stay"]}}
+        await api.create(api.core("configmaps"), kept)
+        await api.delete(f"/api/v1/namespaces/{api.namespace}")
+        answer = await api.create(api.core("configmaps"), config_map("one"))
+        assert (answer.status, answer.body["reason"]) == (403, "Forbidden")
+        assert [cause["reason"] for cause in answer.body["details"]["causes"]] == ["NamespaceTerminating"]
+        await api.patch(api.core("configmaps", "kept"), {"metadata": {"finalizers": None}})
+
+
 async def test_an_update_with_a_stale_version_conflicts() -> None:
     async with kubernetes_api() as api:
         made = (await api.create(api.core("configmaps"), config_map("one", a="1"))).body

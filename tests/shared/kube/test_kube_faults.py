@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from functools import partial
 
 import pytest
+from aiohttp import web
 
+from shared import telemetry
 from shared.contracts.refs import ObjectRef
 from shared.errors import BrimError, MemberUnavailable, NotFound, Refused, WatchExpired, WriteConflict
 from shared.kube import NODES, KubeObject, faults
@@ -56,6 +60,38 @@ async def test_a_hung_request_ends_in_time(one_member) -> None:
             await client.ping(timeout=0.2)
 
 
+async def test_what_a_member_says_about_a_secret_is_withheld(one_member) -> None:
+    """It may quote what it refuses, and an error's sentence goes into logs, traces and messages."""
+    metadata: dict[str, object] = {"name": "key", "namespace": "default"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+    broken = {**secret, "metadata": {**metadata, "labels": {"is": "hunter2!"}}}  # what a label must not be
+    async with one_member() as one, one.client() as client:
+        for write in (client.create, partial(client.apply, manager="brim")):
+            with telemetry.recorded() as spans, pytest.raises(BrimError) as raised, telemetry.span("apply"):
+                await write(broken)  # type: ignore[operator]
+            assert "words are withheld" in str(raised.value)
+            assert "hunter2" not in repr([span.status for span in spans.exporter.get_finished_spans()])
+        one.member.faults.answer(429, path="secrets", retry_after=7)
+        with pytest.raises(MemberUnavailable) as unavailable:
+            await client.get(ObjectRef.of(secret))
+        assert unavailable.value.retry_after == 7
+
+
+async def test_an_error_without_an_end_is_not_read_to_its_end(one_member, serving) -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=500)
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while True:
+                await response.write(b"x" * 65536)
+        return response
+
+    async with one_member() as one, serving(endless) as url, one.client() as client:
+        client._transport._connections.host = url
+        with pytest.raises(MemberUnavailable, match="xxx"):
+            await client.ping(timeout=20)
+
+
 @pytest.mark.parametrize("fault", ["reset", "rubbish"])
 async def test_a_broken_answer_is_no_answer(one_member, fault: str) -> None:
     async with one_member() as one, one.client() as client:
@@ -99,6 +135,12 @@ def test_a_refused_apply_names_the_managers() -> None:
     error = faults.error_of("idc", "apply Deployment test/web", 409, _status(409, "Conflict", causes=causes), {})
     assert isinstance(error, WriteConflict)
     assert (error.code, error.managers) == ("FieldManagerConflict", ("kubectl", "argo"))
+
+
+def test_a_namespace_that_goes_is_told_from_what_is_forbidden() -> None:
+    causes = [{"reason": "NamespaceTerminating", "message": "namespace test is being terminated"}]
+    error = faults.error_of("idc", "apply", 403, _status(403, "Forbidden", causes=causes), {})
+    assert (type(error), error.code) == (Refused, "NamespaceTerminating")
 
 
 @pytest.mark.parametrize("reason", ["AlreadyExists", "Conflict"])
