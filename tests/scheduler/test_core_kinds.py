@@ -10,7 +10,7 @@ import pytest
 from services.scheduler.core.values import Component, Gone, Selector, Shape, Spread, Workload
 from shared.contracts.desired import Tombstone
 from shared.contracts.refs import ObjectRef
-from tests.scheduler.core_world import ONE_CPU, World, decided, deployment, fleet, node, policy
+from tests.scheduler.core_world import ONE_CPU, World, decided, deployment, fleet, node, policy, pool
 
 # -- StatefulSets --------------------------------------------------------------------------------------------------
 
@@ -73,6 +73,30 @@ def test_it_goes_whole(case: str, rooms: dict[str, list[int]], home: str | None)
         assert any("not together" in reason.message for reason in placement.reasons)
 
 
+@pytest.mark.parametrize(
+    ("case", "nodes", "pools", "ecs", "given"),
+    [
+        ("serverless nodes count", [("eci", 9, "virtual")], 0, False, (0, 0, 4)),
+        ("together with those that exist", [("n", 2, "ready"), ("eci", 3, "virtual")], 0, False, (0, 0, 4)),
+        ("nodes to be added only where the policy asks", [("n", 4, "ready")], 5, False, None),
+        ("then they do, what exists included", [("n", 4, "ready")], 5, True, (0, 4, 0)),
+        ("nodes to be added before serverless ones", [("eci", 9, "virtual")], 5, True, (0, 4, 0)),
+    ],
+)
+def test_the_room_that_a_whole_object_may_use(
+    case: str, nodes: list[tuple[str, int, str]], pools: int, ecs: bool, given: tuple[int, int, int] | None
+) -> None:
+    world = ray_world({}, "idc", ecs_provision=ecs)
+    world.member(
+        "idc",
+        *[node(name, cpu, phase=phase) for name, cpu, phase in nodes],
+        pools=[pool("p", 9, pools)] if pools else (),
+    )
+    whole = decided(world, ray())
+    shares = [(s.free, s.elastic, s.virtual) for s in world.placement(whole).shares if s.present]
+    assert shares == ([given] if given else []), case
+
+
 def test_a_second_one_does_not_get_the_same_room_and_is_tried_again() -> None:
     world = ray_world({"idc": [5], "ack": [4]}, ("idc", "ack"))
     decided(world, ray())
@@ -93,6 +117,36 @@ def test_stuck_it_moves_whole_and_the_old_one_goes_when_the_new_one_serves() -> 
     world.status(whole, "ack", replicas=4, ready=4)
     world.run()
     assert (world.placed(whole), world.leaving(whole)) == ({"ack": 4}, {"idc"})
+
+
+def duplicated(*tiers: Any, **rooms: list[int]) -> tuple[World, Workload]:
+    world = ray_world(rooms, *tiers, division="duplicated")
+    return world, decided(world, ray())
+
+
+def test_duplicated_every_member_of_the_tier_in_force_gets_a_copy() -> None:
+    world, whole = duplicated(("a", "b"), "c", a=[5], b=[4], c=[5])
+    assert world.placed(whole) == {"a": 4, "b": 4}
+    (told,) = [reason for reason in world.placement(whole).reasons if reason.code == "Shortfall"]
+    assert told.members == ("b",)
+    world.want(policy(("a", "b"), division="duplicated", selectors=(Selector("RayCluster", "ray.io"),), priority=1))
+    world.run()
+    assert "Shortfall" in world.codes(whole), "as long as it lasts"
+
+
+def test_copies_go_when_others_serve_and_stay_in_a_lost_member() -> None:
+    world, whole = duplicated(("a", "b"), a=[5], b=[5], c=[5])
+    for name in "ab":
+        world.status(whole, name, replicas=4, ready=4)
+    world.heartbeat("b", lost=True)
+    world.run()
+    assert world.placed(whole) == {"a": 4, "b": 4}
+    world.want(policy("c", division="duplicated", selectors=(Selector("RayCluster", "ray.io"),)))
+    world.run()
+    assert world.placed(whole) == {"a": 4, "c": 4}
+    world.status(whole, "c", replicas=4, ready=4)
+    world.run()
+    assert world.placed(whole) == {"c": 4}
 
 
 # -- no pods at all: to every member selected ----------------------------------------------------------------------

@@ -313,6 +313,21 @@ def test_a_pool_is_elastic_room(case: str, entry: Any, elastic: int) -> None:
     assert room.room(CPU, "m") == Room(0, elastic, 0), case
 
 
+@pytest.mark.parametrize("phase", ["upcoming", "headroom"])
+def test_what_was_given_a_serverless_node_is_not_charged_to_one_that_is_to_be_added(phase: str) -> None:
+    w = world.World()
+    w.want(world.policy("m"))
+    added = [node("n", 1, phase="upcoming")] if phase == "upcoming" else []
+    w.member("m", node("eci", 1, phase="virtual"), *added, pools=[pool("p", 1, 5)] if phase == "headroom" else ())
+    first = world.decided(w, world.deployment("first", 1))
+    second = world.decided(w, world.deployment("second", 1))
+    assert [(share.virtual, share.elastic) for share in w.placement(first).shares] == [(1, 0)]
+    assert (w.placed(second), w.placement(second).pending) == ({}, 1)
+    w.delta("m", node("eci", 0, phase="virtual"), bound={first.uid: 1})
+    assert w.state.room.reserved(first.uid, "m") == 0
+    assert w.state.room.room(CPU, "m").virtual == 0
+
+
 def test_headroom_a_node_on_its_way_and_the_node_are_charged_once() -> None:
     room = FleetRoom()
     room.apply(snapshot("m", [], pools=[pool("p", 4, 2)]))

@@ -8,7 +8,7 @@ import numpy as np
 
 from services.scheduler.core import divided, division, filtering, moving, spread
 from services.scheduler.core.division import hash_of, tie_breaks
-from services.scheduler.core.drafts import Case
+from services.scheduler.core.drafts import Case, Draft
 from services.scheduler.core.records import SHORTFALL
 
 
@@ -17,7 +17,7 @@ def decide(case: Case) -> None:
     if case.request is not None:
         say_fixed(case)
     if case.policy.division == "duplicated":
-        _keep_lost(case)
+        keep_lost(case)
     moving.leave(case)
     divided.adopt_autoscaled(case)
     targets = targets_of(case, members_of(case))
@@ -40,7 +40,7 @@ def say_fixed(case: Case) -> None:
     case.because("FixedByPolicy", "the policy fixes each member's replicas: nothing can be moved")
 
 
-def _keep_lost(case: Case) -> None:
+def keep_lost(case: Case) -> None:
     """Nothing replaces a copy of its own, so that the one in a lost member is there when the member returns."""
     for draft in case.drafts.values():
         if draft.present and case.candidates.verdicts.get(draft.member) == "dead":
@@ -56,7 +56,7 @@ def _set(case: Case, targets: Mapping[str, int], total: int) -> None:
             continue  # its weight gives it nothing
         draft = case.draft(name)
         if not draft.present:
-            case.because("Removing", "its old object is still being removed; then it gets its part", name)
+            say_removing(case, name)
             case.pending += target if case.policy.division == "static" else 0
             continue
         draft.retiring = 0
@@ -69,6 +69,10 @@ def _set(case: Case, targets: Mapping[str, int], total: int) -> None:
             draft.cut(cut)
             draft.retiring = excess - cut
             going -= cut
+
+
+def say_removing(case: Case, member: str) -> None:
+    case.because("Removing", "its old object is still being removed; then it gets its part", member)
 
 
 def targets_of(case: Case, names: Sequence[str]) -> dict[str, int]:
@@ -127,9 +131,8 @@ def _weights(case: Case, names: Sequence[str]) -> list[int]:
 def say_shortfall(case: Case) -> None:
     """Replicas without room: of what was promised before, and of what is new."""
     for draft in case.drafts.values():
-        served = draft.status is not None and draft.status.ready >= draft.replicas
         owed, new = case.room.short(case.workload.uid, draft.member), case.given.get(draft.member, 0)
-        if not draft.present or served or not (owed or new):
+        if not draft.present or serves(draft) or not (owed or new):
             continue
         room = case.room.room(case.shape, draft.member)
         total = room.free + room.elastic + room.virtual
@@ -138,3 +141,8 @@ def say_shortfall(case: Case) -> None:
             why = f" ({case.room.why(case.shape, draft.member)[1]})" if total == 0 else ""
             sentence = f"{short} of the {draft.replicas} replicas that the policy asks for there have no room{why}"
             case.because(SHORTFALL, sentence, draft.member)
+
+
+def serves(draft: Draft) -> bool:
+    """All of it does."""
+    return draft.status is not None and draft.status.ready >= draft.replicas

@@ -15,11 +15,10 @@ import numpy as np
 from services.scheduler.core.headroom import Headroom
 from services.scheduler.core.ledger import Ledger
 from services.scheduler.core.nodes import HEADROOM, READY, UPCOMING, VIRTUAL, Floats, Nodes, PoolRows, Table
-from services.scheduler.core.promises import Part, Promise
+from services.scheduler.core.promises import ORDER, SERVERLESS, Part, Promise
 from services.scheduler.core.shapes import Shapes
 from services.scheduler.core.values import Component, Shape
 
-ORDER = (READY, UPCOMING, HEADROOM, VIRTUAL)
 COMING = (UPCOMING, READY, HEADROOM, VIRTUAL)  # for what was promised a node of a pool
 _AHEAD = 256  # rows sorted ahead at a time
 
@@ -35,7 +34,7 @@ class Holdings:
         self._promises: dict[tuple[str, int], Promise] = {}
         self._held: dict[int, dict[int, dict[Part, int]]] = {}
         self._deficits: dict[int, dict[Shape, dict[Part, None]]] = {}
-        self._trials: list[dict[tuple[str, int], tuple[list[int], list[tuple[Shape, Rows, int]]]]] = []
+        self._trials: list[dict[tuple[str, int], tuple[list[int], list[tuple[Shape, Rows, int, Sequence[int]]]]]] = []
         self._emptied: list[tuple[Table, int]] = []  # in a trial: nodes of pools that nobody holds any more
 
     # -- what is reserved --------------------------------------------------------------------------------
@@ -70,11 +69,18 @@ class Holdings:
 
     # -- changing a placement, or what is bound ----------------------------------------------------------
 
-    def place(self, uid: str, wanted: Sequence[tuple[Table, Sequence[Component]]]) -> None:
-        """The placement's replicas in these members from now on; a component's count is what is placed there."""
+    def place(
+        self, uid: str, wanted: Sequence[tuple[Table, Sequence[Component]]], order: Sequence[int] | None = None
+    ) -> None:
+        """The placement's replicas in these members from now on; a component's count is what is placed there.
+
+        order: the phases of the nodes that may be taken; None where each component's own order counts.
+        """
         growth: list[tuple[Table, Part, int]] = []
         for table, components in wanted:
             promise = self._promise(uid, table, components)
+            for part, component in zip(promise.parts, components, strict=True):
+                part.order = order or (SERVERLESS if component.serverless else ORDER)
             growth += self._adjust(uid, promise, ())
         self._house_all(growth)
         for table, components in wanted:
@@ -223,9 +229,9 @@ class Holdings:
                 continue
             self._note(table, part, row, count)
 
-    def house(self, table: Table, part: Part, count: int, order: Sequence[int] = ORDER) -> None:
+    def house(self, table: Table, part: Part, count: int, order: Sequence[int] | None = None) -> None:
         """Finds rows for `count` more replicas, by phase in this order; what finds none becomes a deficit."""
-        for phase in order:
+        for phase in order or part.order:
             if not count:
                 return
             if phase == READY:
@@ -307,7 +313,7 @@ class Holdings:
         self._set_deficit(table, part, part.deficit + count)
         return table, part, count
 
-    def rehouse(self, table: Table, part: Part, count: int, order: Sequence[int] = ORDER) -> None:
+    def rehouse(self, table: Table, part: Part, count: int, order: Sequence[int] | None = None) -> None:
         """Finds rows for what was evicted, as far as it is still reserved."""
         count = min(count, part.deficit)
         self._set_deficit(table, part, part.deficit - count)
@@ -349,7 +355,7 @@ class Holdings:
     def _remember(self, key: tuple[str, int], promise: Promise | None) -> None:
         if not self._trials or key in self._trials[-1]:
             return
-        parts = [(p.shape, dict(p.rows), p.deficit) for p in promise.parts] if promise else []
+        parts = [(p.shape, dict(p.rows), p.deficit, p.order) for p in promise.parts] if promise else []
         self._trials[-1][key] = (list(promise.placed) if promise else [], parts)
 
     def undo(self, tables: Sequence[Table]) -> None:
@@ -364,8 +370,8 @@ class Holdings:
                 continue
             table = tables[number]
             promise = self._promises[uid, number] = Promise(table, [], placed)
-            for shape, rows, deficit in parts:
-                part = Part(shape)
+            for shape, rows, deficit, order in parts:
+                part = Part(shape, order)
                 promise.parts.append(part)
                 for row, count in rows.items():
                     self._hold(table, part, row, count)

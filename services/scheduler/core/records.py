@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from services.scheduler.core.matching import Anchor, anchor_of, anchors_of, specificity
@@ -151,11 +151,12 @@ def _places(workload: Workload | None) -> set[_Place]:
 def components_in(workload: Workload, share: Share) -> tuple[Component, ...]:
     """What a share asks of its member, for reservations."""
     asks = share.present and not share.finished
+    serverless = bool(share.virtual) and not share.elastic
     if workload.divisible:
         first = workload.components[0]
-        return (Component(first.name, first.shape, share.replicas if asks else 0),)
+        return (Component(first.name, first.shape, share.replicas if asks else 0, serverless),)
     if asks and share.replicas:
-        return workload.components
+        return tuple(replace(component, serverless=serverless) for component in workload.components)
     return tuple(Component(c.name, c.shape, 0) for c in workload.components)
 
 

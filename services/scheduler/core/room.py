@@ -13,7 +13,8 @@ from services.scheduler.core.headroom import Headroom
 from services.scheduler.core.holdings import Holdings
 from services.scheduler.core.intake import Feed
 from services.scheduler.core.ledger import Ledger
-from services.scheduler.core.nodes import Classes, Floats, Indexes, Nodes, Table
+from services.scheduler.core.nodes import KINDS, Classes, Floats, Indexes, Nodes, Table
+from services.scheduler.core.promises import ORDER
 from services.scheduler.core.shapes import Shapes
 from services.scheduler.core.values import Component, Gap, Room, Shape
 from shared.contracts.capacity import Capacity, Delta, Heartbeat, Pool, Snapshot
@@ -131,16 +132,17 @@ class FleetRoom:
         self._ledger.flush()
         return self._shapes.rooms(self._shapes.slot(shape), members, self._tables)
 
-    def fits_together(self, components: Sequence[Component], member: str) -> bool:
-        """Whether one whole object finds room there, all components at once."""
+    def fits_together(self, components: Sequence[Component], member: str, phases: Sequence[int] = ORDER) -> bool:
+        """Whether one whole object finds room on nodes of these phases there, all components at once."""
+        kinds = {KINDS[phase] for phase in phases}
         for component in components:
             room = self.room(component.shape, member)
-            if room.free + room.elastic + room.virtual < component.count:
+            if sum((room.free, room.elastic, room.virtual)[kind] for kind in kinds) < component.count:
                 return False
         if len(components) == 1:
             return True
         with self.trial():
-            self._holdings.place("", [(self._table(member), components)])
+            self._holdings.place("", [(self._table(member), components)], phases)
             return not any(self._holdings.deficits_of("", self._table(member)))
 
     def why(self, shape: Shape, member: str) -> tuple[str, str]:

@@ -135,11 +135,15 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One group of equal pods of a workload. count: in the whole object (for a divided kind: the wanted replicas)."""
+    """One group of equal pods of a workload. count: in the whole object (for a divided kind: the wanted replicas).
+
+    serverless: what is reserved for it is virtual nodes rather than nodes that are to be added.
+    """
 
     name: str
     shape: Shape
     count: int
+    serverless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,18 @@ where all of it fits together (or to all, where the policy says Duplicated)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
-from services.scheduler.core import divided, filtering, moving, spread
+from services.scheduler.core import divided, filtering, fixed, moving, spread
 from services.scheduler.core.drafts import Case, Draft
+from services.scheduler.core.nodes import HEADROOM, READY, UPCOMING, VIRTUAL
+from services.scheduler.core.records import SHORTFALL
+
+# The nodes that all of it may be on, one choice after the other.
+_WITHOUT: Final = ((READY,), (READY, VIRTUAL))
+_WITH_ELASTIC: Final = ((READY,), (READY, UPCOMING, HEADROOM), (READY, VIRTUAL), (READY, UPCOMING, HEADROOM, VIRTUAL))
 
 
 def decide_everywhere(case: Case) -> None:
@@ -92,6 +100,7 @@ def _let_go(case: Case, homes: list[Draft], leaving: list[Draft]) -> None:
 
 
 def _first_fit(case: Case) -> Draft | None:
+    """The first tier that can, there on nodes that exist before others, there the member with the most free room."""
     components = case.workload.components
     for index, tier in enumerate(case.candidates.tiers):
         ranked = []
@@ -99,19 +108,24 @@ def _first_fit(case: Case) -> Draft | None:
             draft = case.drafts.get(name)
             if case.resting(name) or (draft is not None and (not draft.present or draft.retiring)):
                 continue
-            rooms = [case.room.room(component.shape, name) for component in components]
-            free = all(room.free >= component.count for room, component in zip(rooms, components, strict=True))
-            if free or case.policy.ecs_provision:
-                ranked.append((not free, -rooms[0].free, name))
-            _see(case, name, index, rooms[0].free, rooms[0].elastic, rooms[0].virtual)
-        for elastic, _, name in sorted(ranked):
-            if case.room.fits_together(components, name):
-                draft = case.draft(name)
-                draft.elastic = case.workload.pods if elastic else 0
-                draft.deadline = case.now + case.rules.elastic_deadline if elastic else None
-                case.given[name] = case.workload.pods
-                return draft
+            room = case.room.room(components[0].shape, name)
+            ranked.append((-room.free, name))
+            _see(case, name, index, room.free, room.elastic, room.virtual)
+        for phases in _WITH_ELASTIC if case.policy.ecs_provision else _WITHOUT:
+            for _, name in sorted(ranked):
+                if case.room.fits_together(components, name, phases):
+                    return _home(case, name, phases)
     return None
+
+
+def _home(case: Case, name: str, phases: Sequence[int]) -> Draft:
+    draft, pods = case.draft(name), case.workload.pods
+    if HEADROOM in phases:
+        draft.elastic, draft.deadline = pods, case.now + case.rules.elastic_deadline
+    elif VIRTUAL in phases:
+        draft.virtual = pods
+    case.given[name] = pods
+    return draft
 
 
 def _see(case: Case, name: str, tier: int, free: int, elastic: int, virtual: int) -> None:
@@ -139,16 +153,32 @@ def _say_no_room(case: Case) -> None:
 
 
 def _copy_everywhere(case: Case) -> None:
+    """A copy for each open member of the tier in force; those elsewhere go when others serve."""
+    pods = case.workload.pods
+    fixed.keep_lost(case)
     moving.leave(case)
-    for tier in case.candidates.tiers:
-        for name in tier.names:
-            draft = case.draft(name)
-            if draft.present:
-                draft.replicas = case.workload.pods
-    for draft in case.drafts.values():
-        if draft.verdict == "leave":
-            draft.cut(draft.replicas)
-            draft.retiring = 0
+    names = fixed.members_of(case)
+    for name in names:
+        new = name not in case.drafts
+        draft = case.draft(name)
+        if not draft.present:
+            fixed.say_removing(case, name)
+            continue
+        draft.replicas = draft.free = pods
+        _say_shortfall(case, draft, new)
+    there = [draft for draft in case.drafts.values() if draft.present]
+    homes = [draft for draft in there if draft.finished or draft.verdict == "stay" or draft.member in names]
+    for draft in homes:
+        draft.retiring = 0
+    _let_go(case, homes, [draft for draft in there if draft not in homes])
     if not case.drafts:
-        case.pending = case.workload.pods
+        case.pending = pods
         case.because("Pending", "no member can take it now")
+
+
+def _say_shortfall(case: Case, draft: Draft, new: bool) -> None:
+    pods = case.workload.pods
+    if new and not case.room.fits_together(case.workload.components, draft.member):
+        case.because(SHORTFALL, f"the policy asks for it there, but not all of its {pods} pods have room", draft.member)
+    elif (owed := case.room.short(case.workload.uid, draft.member)) and not fixed.serves(draft):
+        case.because(SHORTFALL, f"{owed} of its {pods} pods have no room there", draft.member)
