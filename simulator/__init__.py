@@ -2,6 +2,7 @@
 
 Each member is an HTTP API server on 127.0.0.1 with a cluster's controllers behind it: Deployments, StatefulSets,
 DaemonSets, Jobs, a scheduler, kubelets, a node autoscaler with pools and stock. Time is the fleet's clock.
+Pods that ask for ECI, as ACK understands it, are sent to brim's scheduler at admission.
 
 Annotations that steer it:
 

@@ -6,12 +6,15 @@ what is still missing. Reports on pods as ACK's does, from source GOATScaler.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 from shared import quantities
 from shared.fleet import Member, NodePool
 from simulator import cloud, objects
+from simulator.admission import OWN_SCHEDULERS
 from simulator.cluster import Cluster
+from simulator.controllers.nodes import NOT_READY
 from simulator.fit import Amounts, NodeTable, Shape, refusal, requests_of, shape_of
 from simulator.objects import Object
 from simulator.stock import StockBoard
@@ -20,19 +23,19 @@ from simulator.store import Change, Key
 NAME = "autoscaler"
 SOURCE = "GOATScaler"
 BATCH = 180  # nodes in one order
-AGAIN = 30.0  # fleet seconds after which pods that could not be helped are looked at again
+AGAIN = 30.0  # fleet seconds after which pods that still wait are looked at again
 POOL_LABEL = "alibabacloud.com/nodepool-id"
 MANAGED = "goatscaler.io/managed"
 
 
 @dataclass(slots=True)
 class _Upcoming:
-    """A node that was ordered and is not Ready yet. `pods` are those it was ordered for."""
+    """A node that was ordered and is not Ready yet. pods: uids of those that are to run there."""
 
     name: str
     pool: NodePool
     due: float
-    pods: list[str] = field(default_factory=list)
+    pods: dict[str, None] = field(default_factory=dict)
 
 
 class Autoscaler:
@@ -115,7 +118,7 @@ class Autoscaler:
             pool_id = objects.labels(change.object).get(POOL_LABEL)
             if pool_id in self._pools and MANAGED in objects.labels(change.object):
                 self.stock.add(pool_id, 1)
-        elif objects.ready(change.object):
+        elif _takes_pods(change.object):
             self._upcoming.pop(name, None)
             self._watch_idle(name)
 
@@ -137,29 +140,30 @@ class Autoscaler:
         later = [when for when in self._seen.values() if when > now]
         if later:
             self._cluster.queue.add_at(NAME, "", min(later))
-        plan = _Plan(self)
+        plan, has_place = _Plan(self), False
         for uid in waiting:
             pod = store.get("pods", *self._pods[uid])
             if pod is None or objects.uid(pod) != uid or not is_stuck(pod):
                 continue
             shape, amounts = shape_of(pod["spec"]), requests_of(pod["spec"])
-            if self._nodes.place(shape, amounts) is None:
+            if self._nodes.place(_considered(pod, shape), amounts) is None:
                 plan.help(pod, shape, amounts)
-        self._order(plan.ordered)
-        if plan.helpless:
+            else:
+                has_place = True
+        self._order(plan)
+        if plan.helpless or has_place:
             self._cluster.queue.add_at(NAME, "", now + AGAIN)
 
-    def _order(self, ordered: list[tuple[_Upcoming, list[Object]]]) -> None:
-        sold: dict[str, int] = {}
-        for one, pods in ordered:
+    def _order(self, plan: _Plan) -> None:
+        sold = Counter(one.pool.id for one in plan.ordered)
+        for one in plan.ordered:
             self._upcoming[one.name] = one
-            sold[one.pool.id] = sold.get(one.pool.id, 0) + 1
             self._cluster.queue.add_at("autoscaler-node", one.name, one.due)
-            for pod in pods:
-                message = f"Provision node {one.name} in {one.pool.id} for pod"
-                self._cluster.event(pod, SOURCE, "ProvisionNode", message)
         for pool_id, count in sold.items():
             self.stock.add(pool_id, -count)
+        for one, pod in plan.helped:
+            message = f"Provision node {one.name} in {one.pool.id} for pod"
+            self._cluster.event(pod, SOURCE, "ProvisionNode", message)
 
     def members_of(self, pool_id: str) -> list[str]:
         """The pool's nodes, those on their way included."""
@@ -238,7 +242,8 @@ class _Plan:
 
     def __init__(self, scaler: Autoscaler) -> None:
         self._scaler = scaler
-        self.ordered: list[tuple[_Upcoming, list[Object]]] = []
+        self.ordered: list[_Upcoming] = []
+        self.helped: list[tuple[_Upcoming, Object]] = []  # pods that did not know of their node yet
         self.helpless = False
         self._bins: list[tuple[_Upcoming, Amounts]] = [(one, _room(one.pool)) for one in scaler._upcoming.values()]
         self._opened: dict[str, int] = {}
@@ -291,16 +296,16 @@ class _Plan:
         one = _Upcoming(f"{pool.id}-{cluster.suffix(8)}", pool, due)
         free = _room(pool)
         self._bins.append((one, free))
-        self.ordered.append((one, []))
+        self.ordered.append(one)
         self._charge(one, free, pod, amounts)
 
     def _charge(self, one: _Upcoming, free: Amounts, pod: Object, amounts: Amounts) -> None:
         for name, amount in amounts.items():
             free[name] = free.get(name, 0) - amount
-        one.pods.append(objects.uid(pod))
-        for ordered, pods in self.ordered:
-            if ordered is one:
-                pods.append(pod)
+        uid = objects.uid(pod)
+        if uid not in one.pods:
+            one.pods[uid] = None
+            self.helped.append((one, pod))
 
 
 def is_stuck(pod: Object) -> bool:
@@ -313,6 +318,30 @@ def is_stuck(pod: Object) -> bool:
         and not pod["spec"].get("nodeName")
         and not objects.deleting(pod)
     )
+
+
+def _takes_pods(node: Object) -> bool:
+    """Ready, and no longer tainted for not being so."""
+    return objects.ready(node) and not any(taint["key"] == NOT_READY for taint in node["spec"].get("taints") or ())
+
+
+def _considered(pod: Object, shape: Shape) -> Shape:
+    """The shape with which room is looked for on nodes that exist.
+
+    The member's own scheduler would have used any node with room. Another one may keep a pod off some of them for
+    reasons of its own; that it has not used a pool's node yet means only that it has not looked again.
+    """
+    if pod["spec"].get("schedulerName") in OWN_SCHEDULERS:
+        return shape
+    of_pool = {"key": POOL_LABEL, "operator": "Exists"}
+    terms = [
+        {**term, "matchExpressions": [*(term.get("matchExpressions") or ()), of_pool]}
+        for term in (shape.terms or ())
+        if term.get("matchExpressions") or term.get("matchFields")
+    ]
+    if shape.terms is None:
+        terms = [{"matchExpressions": [of_pool]}]
+    return replace(shape, signature=shape.signature + b"of a pool", terms=terms)
 
 
 def _is_daemon(pod: Object) -> bool:

@@ -7,11 +7,13 @@ import zlib
 from shared.clock import rfc3339
 from shared.fleet import Member, NodeGroup, NodePool, Taint, VirtualNode
 from simulator import objects
+from simulator.admission import PRIORITY_CLASSES
 from simulator.cluster import Cluster
 from simulator.objects import Object
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 OS_IMAGE = "Simulated Linux"
+PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 
 
 def populate(cluster: Cluster, member: Member) -> None:
@@ -20,6 +22,9 @@ def populate(cluster: Cluster, member: Member) -> None:
     for name in NAMESPACES:
         if cluster.store.get("namespaces", "", name) is None:
             cluster.store.create("namespaces", namespace(name))
+    for name, value in PRIORITIES.items():
+        if cluster.store.get(PRIORITY_CLASSES, "", name) is None:
+            cluster.store.create(PRIORITY_CLASSES, priority_class(name, value))
     nodes = [node for group in member.simulated.nodes for node in group_nodes(cluster, member, group)]
     nodes += [virtual_node(cluster, member, one) for one in member.simulated.virtual_nodes]
     for node in nodes:
@@ -34,6 +39,17 @@ def namespace(name: str) -> Object:
         "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
         "spec": {"finalizers": ["kubernetes"]},
         "status": {"phase": "Active"},
+    }
+
+
+def priority_class(name: str, value: int) -> Object:
+    return {
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": name, "generation": 1},
+        "value": value,
+        "preemptionPolicy": "PreemptLowerPriority",
+        "description": "Used for system critical pods that must not be moved from their current node.",
     }
 
 

@@ -91,10 +91,15 @@ def allocate(resource: Resource, obj: Object) -> None:
 
 
 def keep_allocated(resource: Resource, live: Object, new: Object) -> None:
-    """An update that leaves a Service's address out keeps the one it has."""
-    if resource.kind != "Service" or resource.custom:
+    """An update keeps what it leaves out and the server gave: a Service's address, a pod's priority."""
+    if resource.kind not in ("Service", "Pod") or resource.custom:
         return
     spec, old = new.setdefault("spec", {}), live.get("spec") or {}
+    if resource.kind == "Pod":
+        for key in ("priority", "preemptionPolicy"):
+            if key in old:
+                spec.setdefault(key, old[key])
+        return
     if spec.get("type", "ClusterIP") != "ExternalName" and not spec.get("clusterIP"):
         for key in ("clusterIP", "clusterIPs"):
             if key in old:
@@ -146,8 +151,6 @@ def finish_pod(pod: Object) -> None:
     spec.setdefault("serviceAccountName", "default")
     spec.setdefault("serviceAccount", spec["serviceAccountName"])
     spec.setdefault("enableServiceLinks", True)
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-    spec.setdefault("priority", 0)
     tolerations = list(spec.get("tolerations") or ())
     for key in UNREACHABLE:
         if not any(_tolerates_eviction(toleration, key) for toleration in tolerations):
@@ -230,6 +233,10 @@ def _namespace(obj: Object) -> None:
     labels.setdefault("kubernetes.io/metadata.name", obj["metadata"]["name"])
 
 
+def _priority_class(obj: Object) -> None:
+    obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+
 def _secret(obj: Object) -> None:
     obj.setdefault("type", "Opaque")
 
@@ -249,6 +256,7 @@ _FILLERS = {
     "Pod": _pod,
     "Service": _service,
     "Namespace": _namespace,
+    "PriorityClass": _priority_class,
     "Secret": _secret,
     "PersistentVolumeClaim": _claim,
 }

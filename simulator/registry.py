@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.clock import Clock, rfc3339
-from simulator import defaults, managed_fields, patches, server_side_apply, statuses, validation
+from simulator import admission, defaults, managed_fields, patches, server_side_apply, statuses, validation
 from simulator.managed_fields import Manager
 from simulator.objects import Object, deep, deleting, without_nulls
 from simulator.resources import Catalogue, Resource
@@ -108,7 +108,7 @@ class Registry:
         if found := validation.faults(resource, self._defaulted(resource, obj)):
             raise statuses.invalid(resource, name, found)
         if resource.kind == "Pod":
-            self._admit_priority(resource, obj)
+            admission.admit(self.store, obj)
             obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj)}
         if resource.kind in _COUNTED or (resource.custom and "spec" in obj):
             metadata["generation"] = 1
@@ -120,16 +120,6 @@ class Registry:
         if write.dry_run:
             return obj
         return self.store.create(resource.shelf, obj)
-
-    def _admit_priority(self, resource: Resource, pod: Object) -> None:
-        """Kubernetes' Priority admission."""
-        priority = priority_of(self.store, pod["spec"])
-        if priority is None:
-            wanted = pod["spec"]["priorityClassName"]
-            why = f"no PriorityClass with name {wanted} was found"
-            raise statuses.forbidden(resource, pod["metadata"]["name"], why)
-        if pod["spec"].get("priorityClassName"):
-            pod["spec"]["priority"] = priority
 
     def _defaulted(self, resource: Resource, obj: Object) -> Object:
         try:
@@ -379,20 +369,6 @@ def _specified(resource: Resource, obj: Object) -> Object:
 
 def _uid(source: random.Random) -> str:
     return str(uuid.UUID(int=source.getrandbits(128), version=4))
-
-
-_SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
-
-
-def priority_of(store: Store, spec: Object) -> int | None:
-    """The number behind a pod's priorityClassName: 0 without one, None when there is no such class."""
-    name = spec.get("priorityClassName")
-    if not name:
-        return 0
-    if name in _SYSTEM_PRIORITIES:
-        return _SYSTEM_PRIORITIES[name]
-    found = store.get("priorityclasses.scheduling.k8s.io", "", name)
-    return None if found is None else int(found.get("value", 0))
 
 
 def qos_class(pod: Object) -> str:

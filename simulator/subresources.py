@@ -108,6 +108,8 @@ def bind(registry: Registry, space: str, name: str, body: Any, write_as: str) ->
         raise statuses.conflict(pods, name, f"pod {name} is being deleted, cannot be assigned to a host")
     if node := pod["spec"].get("nodeName"):
         raise statuses.conflict(pods, name, f'pod {name} is already assigned to node "{node}"')
+    if pod["spec"].get("schedulingGates"):
+        raise statuses.conflict(pods, name, f"pod {name} has non-empty .spec.schedulingGates")
     new = bound(pod, str(target), registry.clock.now(), metadata)
     manager = managed_fields.Manager(write_as, "Update", "v1", "binding")
     now = registry.clock.now()

@@ -10,6 +10,7 @@ from typing import Any
 
 from shared import names, quantities
 from simulator import selectors
+from simulator.controllers.scale_in import DELETION_COST, is_deletion_cost
 from simulator.objects import Object, encode
 from simulator.resources import Resource
 from simulator.statuses import Cause
@@ -62,6 +63,9 @@ def _metadata(resource: Resource, metadata: Object) -> list[Cause]:
             found.append(_bad("metadata.name", name, _LABEL_RULE if is_label else _SUBDOMAIN_RULE))
     for key, value in (metadata.get("labels") or {}).items():
         found += _label("metadata.labels", key, value)
+    cost = (metadata.get("annotations") or {}).get(DELETION_COST)
+    if resource.kind == "Pod" and cost is not None and not is_deletion_cost(cost):
+        found.append(_bad(f"metadata.annotations[{DELETION_COST}]", cost, "must be a 32bit integer"))
     return found
 
 

@@ -86,7 +86,9 @@ def _sync(cluster: Cluster, owner: Object, template: Object, nodes: set[str], di
         else:
             served[where] = pod
     for node in sorted(nodes - served.keys()):
-        pods.create(cluster, owner, _for_node(template, node), **{revisions.HASH: digest})
+        if pods.create(cluster, owner, _for_node(template, node), **{revisions.HASH: digest}) is None:
+            cluster.queue.add_at(NAME, (objects.namespace(owner), objects.name(owner)), pods.again(cluster))
+            break
     _roll(cluster, owner, served, len(nodes), digest)
 
 

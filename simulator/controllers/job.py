@@ -9,7 +9,7 @@ from __future__ import annotations
 from shared.clock import parse_rfc3339, rfc3339
 from simulator import objects
 from simulator.cluster import Cluster
-from simulator.controllers import garbage, pods
+from simulator.controllers import garbage, pods, scale_in
 from simulator.objects import Object
 from simulator.store import Change
 
@@ -215,7 +215,7 @@ def _fill(cluster: Cluster, job: Object, running: list[Object]) -> None:
     elif status.get("succeeded"):
         target = len(running)  # a work queue: after the first success nothing new is started
     if len(running) > target:
-        for pod in sorted(running, key=objects.ready)[: len(running) - target]:
+        for pod in scale_in.of_job(running)[: len(running) - target]:
             pods.delete(cluster, pod)
         return
     if len(running) == target or _backs_off(cluster, job):
@@ -259,6 +259,9 @@ def _create(cluster: Cluster, job: Object, index: int | None) -> None:
         metadata["labels"] = {**(metadata.get("labels") or {}), **marks}
         name = f"{objects.name(job)}-{index}-{cluster.suffix()}"
     pod = pods.create(cluster, job, {**template, "metadata": metadata}, name)
+    if pod is None:
+        cluster.queue.add_at(NAME, (objects.namespace(job), objects.name(job)), pods.again(cluster))
+        return
     cluster.event(job, "job-controller", "SuccessfulCreate", f"Created pod: {objects.name(pod)}")
 
 

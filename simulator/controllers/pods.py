@@ -6,11 +6,13 @@ import hashlib
 from typing import Any
 
 from shared.clock import parse_rfc3339, rfc3339
-from simulator import defaults, objects, selectors
+from simulator import admission, defaults, objects, selectors
 from simulator.cluster import Cluster
 from simulator.objects import Object, deep
-from simulator.registry import priority_of, qos_class
+from simulator.registry import qos_class
+from simulator.statuses import ApiError
 
+REFUSED_AGAIN = 10.0  # fleet seconds
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -27,8 +29,11 @@ def _sorted(value: Any) -> Any:
     return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
-def create(cluster: Cluster, owner: Object, template: Object, name: str = "", **labels: str) -> Object:
-    """Create a pod from a template, controlled by `owner`. A name is made up when none is given."""
+def create(cluster: Cluster, owner: Object, template: Object, name: str = "", **labels: str) -> Object | None:
+    """Create a pod from a template, controlled by `owner`. A name is made up when none is given.
+
+    None where admission refuses it: the owner's events say why, and it is to be tried `again`.
+    """
     metadata = deep(template.get("metadata") or {})
     metadata.pop("creationTimestamp", None)
     metadata["namespace"] = objects.namespace(owner)
@@ -42,10 +47,20 @@ def create(cluster: Cluster, owner: Object, template: Object, name: str = "", **
     metadata["ownerReferences"] = [objects.controller_reference(owner)]
     metadata["generation"] = 1
     pod: Object = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": deep(template["spec"])}
-    pod["spec"].setdefault("priority", priority_of(cluster.store, pod["spec"]) or 0)
     defaults.finish_pod(pod)
+    try:
+        admission.admit(cluster.store, pod)
+    except ApiError as error:
+        source = f"{owner['kind'].lower()}-controller"
+        cluster.event(owner, source, "FailedCreate", f"Error creating: {error}", warning=True)
+        return None
     pod["status"] = {"phase": "Pending", "qosClass": qos_class(pod)}
     return cluster.store.create("pods", pod)
+
+
+def again(cluster: Cluster) -> float:
+    """When to try a pod again that admission refused."""
+    return cluster.now() + REFUSED_AGAIN
 
 
 def delete(cluster: Cluster, pod: Object) -> None:

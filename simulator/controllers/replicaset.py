@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-from shared.clock import parse_rfc3339
 from simulator import objects
 from simulator.cluster import Cluster
-from simulator.controllers import pods
+from simulator.controllers import pods, scale_in
 from simulator.objects import Object
 from simulator.store import Change
 
 NAME = "replicaset"
 BURST = 500  # pods made or ended per step, as kube-controller-manager's BurstReplicas
-
-DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
 def install(cluster: Cluster) -> None:
@@ -45,9 +40,15 @@ def _scale(cluster: Cluster, replicaset: Object, owned: list[Object]) -> None:
     if missing > 0:
         for _ in range(min(missing, BURST)):
             pod = pods.create(cluster, replicaset, replicaset["spec"]["template"])
+            if pod is None:
+                cluster.queue.add_at(
+                    NAME, (objects.namespace(replicaset), objects.name(replicaset)), pods.again(cluster)
+                )
+                return
             _tell(cluster, replicaset, "SuccessfulCreate", f"Created pod: {objects.name(pod)}")
     elif missing < 0:
-        for pod in first_to_go(owned, cluster.now())[: min(-missing, BURST)]:
+        first = scale_in.of_replicaset(owned, _related(cluster, replicaset, owned), cluster.now())
+        for pod in first[: min(-missing, BURST)]:
             pods.delete(cluster, pod)
             _tell(cluster, replicaset, "SuccessfulDelete", f"Deleted pod: {objects.name(pod)}")
     if abs(missing) > BURST:
@@ -58,41 +59,13 @@ def _tell(cluster: Cluster, replicaset: Object, reason: str, message: str) -> No
     cluster.event(replicaset, "replicaset-controller", reason, message)
 
 
-def first_to_go(owned: list[Object], now: float) -> list[Object]:
-    """Pods in the order in which a scale-in removes them.
-
-    Source: Kubernetes' ActivePodsWithRanks: unassigned, pending, not ready, lower deletion cost, more pods
-    of the set on the same node, ready for a shorter time, younger; times compared by powers of two.
-    """
-    beside = Counter(pod["spec"].get("nodeName", "") for pod in owned if objects.ready(pod))
-    phases = {"Pending": 0, "Unknown": 1, "Running": 2}
-
-    def rank(pod: Object) -> tuple[float, ...]:
-        ready = objects.condition(pod, "Ready") if objects.ready(pod) else None
-        ready_for = _magnitude(now - parse_rfc3339(ready["lastTransitionTime"])) if ready else -1
-        return (
-            bool(pod["spec"].get("nodeName")),
-            phases.get(objects.status(pod).get("phase", "Unknown"), 1),
-            ready is not None,
-            _deletion_cost(pod),
-            -beside[pod["spec"].get("nodeName", "")],
-            ready_for,
-            -sum(entry.get("restartCount", 0) for entry in objects.status(pod).get("containerStatuses") or ()),
-            _magnitude(now - parse_rfc3339(pod["metadata"]["creationTimestamp"])),
-        )
-
-    return sorted(owned, key=lambda pod: (*rank(pod), objects.uid(pod)))
-
-
-def _magnitude(seconds: float) -> int:
-    return max(0, int(seconds)).bit_length()
-
-
-def _deletion_cost(pod: Object) -> int:
-    try:
-        return int(objects.annotations(pod).get(DELETION_COST, "0"))
-    except ValueError:
-        return 0
+def _related(cluster: Cluster, replicaset: Object, owned: list[Object]) -> list[Object]:
+    """The active pods of this set and of its siblings under one Deployment."""
+    above = objects.controller(replicaset)
+    if above is None:
+        return owned
+    siblings = cluster.store.owned(above["uid"], "replicasets.apps")
+    return pods.active([pod for one in siblings for pod in cluster.store.owned(objects.uid(one), "pods")])
 
 
 def _write_status(cluster: Cluster, replicaset: Object, owned: list[Object]) -> None:

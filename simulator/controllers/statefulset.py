@@ -86,7 +86,9 @@ def _create(cluster: Cluster, owner: Object, number: int, revision: str, history
         "statefulset.kubernetes.io/pod-name": name,
         revisions.HASH: revision,
     }
-    pods.create(cluster, owner, template, name, **labels)
+    if pods.create(cluster, owner, template, name, **labels) is None:
+        cluster.queue.add_at(NAME, (objects.namespace(owner), objects.name(owner)), pods.again(cluster))
+        return
     message = f"create Pod {name} in StatefulSet {objects.name(owner)} successful"
     cluster.event(owner, "statefulset-controller", "SuccessfulCreate", message)
 

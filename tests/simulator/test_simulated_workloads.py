@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.clock import Clock
-from simulator.controllers.replicaset import first_to_go
 from simulator.controllers.rollout import SetSize, fenceposts, proportional
 from simulator.objects import Object
 from tests.simulator.harness import Driver, cluster, deployment, is_ready, nodes, template
@@ -48,41 +47,6 @@ def test_proportional_scaling_never_exceeds_what_is_allowed(sizes: list[int], wa
     assert sum(result) <= max(allowed, sum(sizes))
     growing = allowed >= sum(sizes)
     assert all((new >= old) if growing else (new <= old) for new, old in zip(result, sizes, strict=True))
-
-
-def _pod(name: str, **features: Any) -> Object:
-    ready = features.get("ready", True)
-    stamp = features.get("born", "2026-01-01T00:00:00Z")
-    annotations = {"controller.kubernetes.io/pod-deletion-cost": str(features.get("cost", 0))}
-    return {
-        "metadata": {"name": name, "uid": name, "creationTimestamp": stamp, "annotations": annotations},
-        "spec": {"nodeName": features.get("node", "n1")},
-        "status": {
-            "phase": features.get("phase", "Running"),
-            "conditions": [{"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": stamp}],
-        },
-    }
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        pytest.param({"node": ""}, {}, id="unassigned-first"),
-        pytest.param({"phase": "Pending"}, {}, id="pending-first"),
-        pytest.param({"ready": False}, {}, id="unready-first"),
-        pytest.param({"cost": -5}, {"cost": 3}, id="cheaper-first"),
-        pytest.param({"born": "2026-01-01T09:00:00Z"}, {}, id="younger-first"),
-        pytest.param({"ready": False, "cost": 9}, {"cost": 0}, id="unready-before-cost"),
-    ],
-)
-def test_the_order_of_scale_in(first: dict[str, Any], second: dict[str, Any]) -> None:
-    pods = [_pod("b", **second), _pod("a", **first)]
-    assert [p["metadata"]["name"] for p in first_to_go(pods, 1767265200.0)] == ["a", "b"]
-
-
-def test_scale_in_prefers_nodes_with_more_of_the_same() -> None:
-    pods = [_pod("a", node="n1"), _pod("b", node="n2"), _pod("c", node="n2")]
-    assert first_to_go(pods, 1767265200.0)[-1]["metadata"]["name"] == "a"
 
 
 # -- Deployment
