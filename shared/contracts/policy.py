@@ -54,6 +54,10 @@ NOT_YET: Final[dict[str, str]] = {
         "overflow affinities; clusterAffinities are filled in order already: list the overflow as the next one"
     ),
     "spec.placement.workloadAffinity": "affinity between workloads",
+    "spec.placement.replicaScheduling.customSchedulingType": "gang scheduling",
+    "spec.placement.clusterTolerations[].tolerationSeconds": (
+        "tolerating a taint for a while only; without the field it is tolerated as long as it is there"
+    ),
 }
 _HARMLESS: Final = frozenset({("spec.preemption", "Never")})  # asks for nothing beyond what brim does anyway
 
@@ -123,13 +127,12 @@ class NamedAffinity(ClusterAffinity):
 
 
 class Toleration(Part):
-    """Of a member's taint. Exists without a key tolerates all. tolerationSeconds counts for NoExecute only."""
+    """Of a member's taint. Exists without a key tolerates all."""
 
     key: str = ""
     operator: Literal["Equal", "Exists", ""] = "Equal"
     value: str = ""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute", ""] = ""
-    toleration_seconds: int | None = None
 
     @model_validator(mode="after")
     def _operator_fits(self) -> Self:
@@ -325,7 +328,7 @@ class Policy(Part):
 
     def warnings(self) -> list[str]:
         """Accepted, but not what it may look like."""
-        return list(_warnings(self.spec.placement))
+        return list(_warnings(self.spec))
 
 
 def is_policy(kind: str, group: str) -> bool:
@@ -343,7 +346,10 @@ def kind_fault(ref: ObjectRef) -> Fault | None:
     return None
 
 
-def _warnings(placement: PlacementSpec) -> Iterator[str]:
+def _warnings(spec: PolicySpec) -> Iterator[str]:
+    placement = spec.placement
+    if spec.auto_scaling.ecs_provision and placement.scheduling == "Duplicated":
+        yield "replicaSchedulingType is Duplicated: autoScaling.ecsProvision has no effect"
     seen: set[str] = set()
     for affinity in placement.cluster_affinities:
         for name in affinity.cluster_names:
@@ -392,7 +398,7 @@ def _cut(
     here = f"{above}.{name}".removeprefix(".")
     value = node[name]
     if not rest:
-        if value and not (isinstance(value, str) and (path, value) in _HARMLESS):
+        if _asks(value) and not (isinstance(value, str) and (path, value) in _HARMLESS):
             faults.append(Fault(subject, here, f"brim does not support {what}; remove the field", NOT_SUPPORTED))
         return {key: kept for key, kept in node.items() if key != name}
     if steps[0].endswith("[]") and isinstance(value, list):
@@ -402,3 +408,8 @@ def _cut(
     else:
         below = _cut(value, rest, here, path, what, subject, faults)
     return {**node, name: below}
+
+
+def _asks(value: JsonValue) -> bool:
+    """Whether a field asks for anything: a number does, be it 0; what is false or empty does not."""
+    return bool(value) or (isinstance(value, int | float) and not isinstance(value, bool))

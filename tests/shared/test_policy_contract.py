@@ -131,6 +131,22 @@ NOT_YET: dict[str, tuple[dict[str, object], str]] = {
     "dependent overrides": ({"dependentOverrides": ["a"]}, "spec.dependentOverrides"),
     "preemption": ({"preemption": "Always"}, "spec.preemption"),
     "priority classes": ({"schedulePriority": {"priorityClassName": "a"}}, "spec.schedulePriority"),
+    "gangs by the division": (
+        {"placement__replicaScheduling": {"customSchedulingType": "Gang"}},
+        "spec.placement.replicaScheduling.customSchedulingType",
+    ),
+    "a taint tolerated for a while": (
+        {"placement__clusterTolerations": [{"operator": "Exists"}, {"operator": "Exists", "tolerationSeconds": 300}]},
+        "spec.placement.clusterTolerations[1].tolerationSeconds",
+    ),
+    "a taint tolerated for no time": (
+        {"placement__clusterTolerations": [{"operator": "Exists", "tolerationSeconds": 0}]},
+        "spec.placement.clusterTolerations[0].tolerationSeconds",
+    ),
+    "affinity between workloads": (
+        {"placement__workloadAffinity": {"affinityGroup": "a"}},
+        "spec.placement.workloadAffinity",
+    ),
     "overflow affinities": (
         {"placement__clusterAffinities": [{"affinityName": "a", "overflowAffinities": [{"clusterNames": ["b"]}]}]},
         "spec.placement.clusterAffinities[0].overflowAffinities",
@@ -262,9 +278,17 @@ WARNINGS: dict[str, tuple[dict[str, object], str]] = {
             "placement__replicaScheduling": {
                 "replicaSchedulingType": "Duplicated",
                 "weightPreference": {"dynamicWeight": "AvailableReplicas"},
-            }
+            },
+            "autoScaling": {},
         },
         "have no effect",
+    ),
+    "nodes to be added where the numbers are fixed": (
+        {
+            "placement__replicaScheduling": {"replicaSchedulingType": "Duplicated"},
+            "autoScaling": {"ecsProvision": True},
+        },
+        "ecsProvision has no effect",
     ),
     "both sorts of weights": (
         {
