@@ -26,23 +26,29 @@ _DECIMAL = {
     "E": Decimal(10) ** 18,
 }
 _SCALES = _BINARY | _DECIMAL
-_FORM = re.compile(r"^([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d{1,3})|(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E)?)$")
+_FORM = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d{1,3})|(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E)?)", re.A)
+SHOWN = 60  # characters of what is no quantity, quoted in an error
 _LARGEST = Decimal(2**63 - 1)
 
 
 def parse(text: str | int | float) -> Decimal:
     """The exact value of a quantity in its own unit ("100m" → 0.1). Raises ValueError with a sentence."""
-    match = _FORM.match(str(text).strip()) if not isinstance(text, bool) else None
+    match = _FORM.fullmatch(str(text)) if not isinstance(text, bool) else None
     if match is None:
-        raise ValueError(f"{text!r} is not a Kubernetes quantity such as 500m, 2 or 4Gi")
+        raise ValueError(f"{_shown(text)} is not a Kubernetes quantity such as 500m, 2 or 4Gi")
     number, exponent, suffix = match.groups()
     scale = Decimal(10) ** int(exponent) if exponent else _SCALES[suffix or ""]
     with localcontext() as context:
         context.prec = 80
         value = Decimal(number) * scale
     if abs(value) > _LARGEST:
-        raise ValueError(f"{text!r} is beyond 2^63-1, the largest quantity Kubernetes can hold")
+        raise ValueError(f"{_shown(text)} is beyond 2^63-1, the largest quantity Kubernetes can hold")
     return value
+
+
+def _shown(text: str | int | float) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
 
 
 @lru_cache(maxsize=4096)

@@ -20,6 +20,10 @@ GOOD: dict[str, tuple[str, list[object]]] = {
         [{"at": "2026-01-02", "stamp": "2026-01-02T03:04:05Z"}],
     ),
     "no numbers of base 60": ("ports: 22:30", [{"ports": "22:30"}]),
+    "the largest numbers": (
+        '[{"a": 18446744073709551615}, {"a": -9223372036854775808}]',
+        [{"a": 18446744073709551615}, {"a": -9223372036854775808}],
+    ),
     "numbers": ("a: 0x10\nb: 010\nc: 1e3\nd: 1.5\ne: 1_000", [{"a": 16, "b": 8, "c": 1000.0, "d": 1.5, "e": 1000}]),
     "null fields are absent": ("metadata: {creationTimestamp: null, a: [null]}", [{"metadata": {"a": [None]}}]),
     "anchors": ("a: &x {b: 1}\nc: *x", [{"a": {"b": 1}, "c": {"b": 1}}]),
@@ -62,6 +66,18 @@ BAD: dict[str, tuple[bytes, str]] = {
         "document 1: it is nested deeper than 100 levels, or its aliases unfold without end",
     ),
     "bytes": (b"a: !!binary aGVsbG8=", "document 1: a value of type bytes is no JSON value"),
+    "a JSON key given twice": (b'{"a": {"b": 1, "b": 2}}', "the message: key 'b' is given twice"),
+    "a number of 5,000 digits in JSON": (b'{"a": ' + b"9" * 5000 + b"}", "the message: it holds a number that is too"),
+    "a number of 5,000 digits in YAML": (b"a: " + b"9" * 5000, "the message: it holds a number that is too long"),
+    "a hexadecimal number without end": (b"a: 0x" + b"f" * 9000, "document 1: a number is beyond 64 bits"),
+    "a number beyond 64 bits": (b'{"a": -9223372036854775809}', "document 1: a number is beyond 64 bits"),
+    "a number beyond all floats": (b'{"a": 1e400}', "document 1: inf is no JSON value"),
+    "nothing but a number without end": (b"0x" + b"f" * 9000, "document 1: it is a number, not an object"),
+    "a kind that is a number without end": (
+        b"{kind: 0x" + b"f" * 9000 + b", items: []}",
+        "document 1: a number is beyond 64 bits",
+    ),
+    "a key beyond 64 bits": (b"? 0x" + b"f" * 9000 + b"\n: a", "document 1: a number is beyond 64 bits"),
 }
 
 

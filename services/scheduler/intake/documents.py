@@ -20,6 +20,7 @@ from shared.errors import Fault
 
 MAX_DEPTH = 100
 MAX_NODES = 1_000_000  # values in one submission, aliases unfolded
+LEAST, MOST = -(2**63), 2**64 - 1  # whole numbers that Kubernetes' own decoders take
 
 _BASE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is there in every wheel, but need not be
 _INT = re.compile(r"^(?:[-+]?0b[0-1_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+)$")
@@ -78,8 +79,9 @@ def _take(place: str, item: object, budget: _Budget, documents: list[Document], 
 
 def _items(place: str, value: object) -> Iterator[tuple[str, object]]:
     """The members of an array or a List, one by one; anything else by itself."""
-    if isinstance(value, dict) and str(value.get("kind", "")).endswith("List") and isinstance(value.get("items"), list):
-        value = value["items"]
+    if isinstance(value, dict) and isinstance(items := value.get("items"), list):
+        kind = value.get("kind")
+        value = items if isinstance(kind, str) and kind.endswith("List") else value
     if not isinstance(value, list):
         yield place, value
         return
@@ -94,13 +96,15 @@ def _parse(text: str) -> tuple[list[object], Fault | None]:
     wrong: Fault | None = None
     if text.lstrip()[:1] in ("{", "["):
         try:
-            return [json.loads(text, parse_constant=_refuse_constant)], None
+            return [json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)], None
         except json.JSONDecodeError as error:
             wrong = Fault("the message", f"line {error.lineno}", f"malformed JSON: {error.msg}", "Malformed")
         except RecursionError:
             return [], Fault("the message", "", "it is nested too deeply", "Malformed")
         except _NotJson as error:
             return [], Fault("the message", "", str(error), "Malformed")
+        except ValueError:  # Python reads no more digits than some thousands
+            return [], Fault("the message", "", "it holds a number that is too long", "Malformed")
     try:
         # What looks like JSON may be YAML in flow form: only if both fail it is malformed.
         return list(yaml.load_all(text, Loader=_Loader)), None
@@ -112,12 +116,22 @@ def _parse(text: str) -> tuple[list[object], Fault | None]:
         return [], wrong or Fault("the message", "", f"malformed YAML: {' '.join(str(error).split())}", "Malformed")
     except RecursionError:
         return [], Fault("the message", "", "it is nested too deeply", "Malformed")
-    except (ValueError, OverflowError) as error:  # of a scalar that only looks like a number
-        return [], wrong or Fault("the message", "", f"malformed YAML: {error}", "Malformed")
+    except (ValueError, OverflowError):
+        looks = "it holds a number that is too long, or a text that looks like one: quote it"
+        return [], wrong or Fault("the message", "", looks, "Malformed")
 
 
 def _refuse_constant(name: str) -> object:
     raise _NotJson(f"{name} is no JSON value")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _NotJson(f"key {twice!r} is given twice")
+    return found
 
 
 class _Loader(_BASE):  # type: ignore[misc, valid-type]
@@ -166,9 +180,17 @@ def _json(value: object, depth: int, budget: _Budget) -> JsonValue:
         raise _NotJson(f"{value} is no JSON value")
     if isinstance(value, str):
         return _text(value)
-    if value is None or isinstance(value, int | float):
+    if isinstance(value, int):
+        return _whole(value)
+    if value is None or isinstance(value, float):
         return value
     raise _NotJson(f"a value of type {type(value).__name__} is no JSON value")
+
+
+def _whole(value: int) -> int:
+    if not LEAST <= value <= MOST:
+        raise _NotJson("a number is beyond 64 bits, more than Kubernetes can hold")
+    return value
 
 
 def _text(value: str) -> str:
@@ -186,7 +208,9 @@ def _key(key: object) -> str:
         return _text(key)
     if isinstance(key, bool):
         return "true" if key else "false"
-    if isinstance(key, int | float):
+    if isinstance(key, int):
+        return str(_whole(key))
+    if isinstance(key, float):
         return str(key)
     raise _NotJson(f"{key!r} cannot be a field's name")
 
@@ -194,4 +218,6 @@ def _key(key: object) -> str:
 def _what(value: object) -> str:
     if isinstance(value, str):
         return "a text"
+    if isinstance(value, int) and not LEAST <= value <= MOST:
+        return "a number"  # Python would refuse to print it
     return "a list" if isinstance(value, list) else f"the value {value!r}"[:80]
