@@ -41,8 +41,8 @@ class Executor:
         self._metrics = metrics
         self._desired = bus.view("DESIRED")
         self._placements = bus.view("PLACEMENT")
-        self._last_words = bus.view("OUTCOME")
-        self._outcomes = Outcomes(bus, self._last_words, metrics)
+        self._last_words = bus.view("OUTCOME", resync=context.settings.executor.resync)
+        self._outcomes = Outcomes(bus, self._last_words, metrics, context.settings.executor.resync)
         manifests = Manifests(bus, self._desired)
         bindings = Bindings(bus, context.clock, metrics, context.settings.executor.concurrency)
         self._tools = Tools(manifests, self._outcomes, bindings, metrics, context.clock, context.settings)

@@ -11,7 +11,7 @@ import anyio
 from services.executor.metrics import ExecutorMetrics
 from shared import telemetry
 from shared.backoff import Backoff, Retries
-from shared.bus import Bus, View
+from shared.bus import Bus, Message, View
 from shared.contracts import subjects
 from shared.contracts.outcome import Outcome
 from shared.contracts.refs import ObjectRef
@@ -33,12 +33,14 @@ class _Waiting:
 
 
 class Outcomes:
-    """Publishes in the background, newest wins per subject. view: of OUTCOME, this service's own last words."""
+    """Publishes in the background, newest wins per subject. view: of OUTCOME, this service's own last words.
+    resync: seconds between two comparisons of the stream with what was said."""
 
-    def __init__(self, bus: Bus, view: View, metrics: ExecutorMetrics) -> None:
+    def __init__(self, bus: Bus, view: View, metrics: ExecutorMetrics, resync: float) -> None:
         self._bus = bus
         self._view = view
         self._metrics = metrics
+        self._resync = resync
         self._waiting: dict[str, _Waiting] = {}
         self._said: dict[str, Outcome] = {}
         self._wake = anyio.Event()
@@ -80,6 +82,22 @@ class Outcomes:
 
     async def run(self) -> None:
         """Publish until cancelled; `finish` says the rest."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._publish_all)
+            group.start_soon(self._compare)
+
+    async def _compare(self) -> None:
+        """What was lost in the stream, or lies there wrongly, such as an old word that came late, is said anew."""
+        while True:
+            await anyio.sleep(self._resync)
+            held = dict(self._view.items())
+            for subject, outcome in self._said.items():
+                if subject not in self._waiting and not _says(held.get(subject), outcome):
+                    self._put(subject, _Waiting(outcome, {}))
+            for subject in held.keys() - self._said.keys() - self._waiting.keys():
+                self._put(subject, _Waiting(None, {}))
+
+    async def _publish_all(self) -> None:
         retries = Retries(RETRY)
         while True:
             await self._wake.wait()
@@ -123,6 +141,13 @@ class Outcomes:
         with telemetry.span("publish outcome", parent=waiting.context):
             await self._bus.publish(subject, outcome.encode(), event=Outcome.TYPE)
         self._metrics.outcomes.add(member=outcome.member, result=outcome.result)
+
+
+def _says(message: Message | None, outcome: Outcome) -> bool:
+    try:
+        return message is not None and _same(Outcome.decode(message.data), outcome)
+    except Invalid:
+        return False
 
 
 def _same(one: Outcome, other: Outcome) -> bool:

@@ -15,6 +15,7 @@ from services.scheduler.core.matching import Policies
 from services.scheduler.core.values import Gap, Gone, Policy
 from services.scheduler.deciding import Deciding
 from services.scheduler.intake.known import Known
+from services.scheduler.mending import legible, mended
 from services.scheduler.metrics import SchedulerMetrics
 from services.scheduler.normalise import gone, wanted_of
 from services.scheduler.publishing import Epoch, Sequences
@@ -23,7 +24,6 @@ from shared import telemetry
 from shared.backoff import Backoff, Retries
 from shared.bus import Bus, Change, Message, View
 from shared.contracts import subjects
-from shared.contracts.base import Contract
 from shared.contracts.capacity import Capacity, Heartbeat, Snapshot, decode_capacity
 from shared.contracts.desired import Desired
 from shared.contracts.outcome import Outcome
@@ -37,7 +37,7 @@ from shared.errors import BrimError, Invalid
 log = logging.getLogger("brim.scheduler")
 
 ASK_AGAIN = Backoff(base=1.0, maximum=15.0)  # for a snapshot that does not come
-ContractT = TypeVar("ContractT", bound=Contract)
+StoredT = TypeVar("StoredT", Desired, Placement)
 STREAMS = ("DESIRED", "PLACEMENT", "STATUS", "OUTCOME")
 
 
@@ -112,9 +112,11 @@ class Following:
         if change.message is None:
             await self._on_desired_gone(change.subject)
         elif change.message.sequence > self._known.sequence(key):
-            desired = _decoded(Desired, change.message)
-            if desired is not None and self._known.put(desired, change.message.sequence):
-                self.take(desired, change.message.headers)
+            found = await self._read("DESIRED", Desired, change.message)
+            if found is None:
+                self._known.fence(key, change.message.sequence)
+            elif self._known.put(found[1], found[0].sequence):
+                self.take(found[1], found[0].headers)
 
     async def _on_desired_gone(self, subject: str) -> None:
         """What is known may be newer than a view that lags behind: ask the stream itself."""
@@ -158,13 +160,19 @@ class Following:
             return
         if message.sequence <= self._sequences.get(key):
             return
-        placement = _decoded(Placement, message)
-        if placement is not None:
+        found = await self._read("PLACEMENT", Placement, message)
+        if found is not None:
+            message, placement = found
             if not self.is_caught_up:
                 self._epoch.seen(placement.order.epoch)
             self._epoch.check(placement)
             self._sequences.put(key, message.sequence)
             self._deciding.heard(self._state.on_placement(placement), telemetry.extract(message.headers))
+
+    async def _read(self, stream: str, contract: type[StoredT], message: Message) -> tuple[Message, StoredT] | None:
+        """What the scheduler itself wrote: one broken record must not hide the good one below."""
+        found = legible(contract, message)
+        return (message, found) if found is not None else await mended(self._bus, stream, contract, message)
 
     async def _on_status(self, change: Change) -> None:
         if change.message is None:
@@ -173,14 +181,14 @@ class Following:
             due = self._state.on_status_gone(subjects.member_of(change.subject), ref)
             self._deciding.heard(due, {})
             return
-        status = _decoded(Status, change.message)
+        status = legible(Status, change.message, skip=3)
         if status is not None and (due := self._state.on_status(status)):
             self._deciding.heard(due, telemetry.extract(change.message.headers))
 
     async def _on_outcome(self, change: Change) -> None:
         if change.message is None:
             return
-        outcome = _decoded(Outcome, change.message)
+        outcome = legible(Outcome, change.message, skip=3)
         if outcome is None:
             return
         if due := self._state.on_outcome(outcome):
@@ -241,12 +249,3 @@ class Following:
         if due:
             self._deciding.heard(due, telemetry.extract(message.headers))
             await self._deciding.settled(request.ref.key)
-
-
-def _decoded(contract: type[ContractT], message: Message) -> ContractT | None:
-    """One broken record must not keep the scheduler from all others."""
-    try:
-        return contract.decode(message.data)
-    except Invalid as error:
-        log.error("%s holds what is no %s and is left alone: %s", message.subject, contract.TYPE, error)
-        return None

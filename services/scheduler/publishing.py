@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from services.scheduler.core.engine import SchedulerState
 from services.scheduler.core.values import WorkloadKey
+from services.scheduler.mending import legible
 from services.scheduler.metrics import SchedulerMetrics
 from shared import telemetry
 from shared.backoff import Backoff, Retries
@@ -113,11 +114,11 @@ class Publisher:
                 message = await self._last(subject, retries)
                 if message is not None and message.data == payload:  # an earlier attempt was stored
                     sequence = message.sequence
-                elif message is not None and not message.removed:
+                elif message is not None and not message.removed and (other := legible(Placement, message)):
                     self._sequences.put(key, message.sequence)
-                    self._overtaken(placement, message)
+                    self._overtaken(placement, other)
                     return False
-                else:  # it was removed meanwhile: nobody's decision is in the way
+                else:  # it was removed meanwhile, or cannot be read: nobody's decision is in the way
                     fence = message.sequence if message else 0
                     self._sequences.put(key, fence)
                     await asyncio.sleep(retries.next_delay())
@@ -146,9 +147,8 @@ class Publisher:
         log.warning("the placement of %s is too large to carry its reasons", placement.ref)
         return _shortened(placement).encode()
 
-    def _overtaken(self, placement: Placement, message: Message) -> None:
+    def _overtaken(self, placement: Placement, other: Placement) -> None:
         """Somebody else wrote: a former leader, whose decision counts, or a newer one, who leads now."""
-        other = Placement.decode(message.data)
         self._epoch.check(other)
         self._metrics.lost(WriteConflict.code)
         log.info("the placement %s of %s was overtaken by %s", placement.order, placement.ref, other.order)

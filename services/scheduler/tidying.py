@@ -72,8 +72,9 @@ class Tidying:
         await self._bus.follow("REVISION", ["brim.revision.>"], self._on_revision).run()
 
     async def _on_revision(self, message: Message) -> None:
-        uid, number = subjects.revision_of(message.subject)
-        self._revisions[uid].add(number)
+        found = subjects.revision_of(message.subject)
+        if found is not None:
+            self._revisions[found[0]].add(found[1])
 
     async def run(self) -> None:
         retries = Retries(RETRY)

@@ -122,7 +122,7 @@ class Lease:
         it slept, then fails to write its epoch."""
         epoch = await jetstream.last(self._connection, LEASE.name, self._epoch)
         holder = await jetstream.last(self._connection, LEASE.name, self._holder)
-        if holder is not None and not holder.removed:
+        if holder is not None and _held_by(holder) is not None:
             return None
         number = 1 + max(self._beyond, _count(epoch))
         try:
@@ -191,7 +191,7 @@ class Lease:
             return await self._write_holder(held.epoch, holder.sequence)
 
     def _is_mine(self, holder: Message, epoch: int) -> bool:
-        return not holder.removed and json.loads(holder.data) == {"holder": self._id, "epoch": epoch}
+        return _held_by(holder) == {"holder": self._id, "epoch": epoch}
 
     async def _release(self, held: _Held) -> None:
         """A tombstone, fenced: it wakes whoever waits. Where it fails, the ttl does the same a little later."""
@@ -205,10 +205,16 @@ class Lease:
 
 def _count(epoch: Message | None) -> int:
     """The count of a lease's epochs. What is no number counts as none: `exceed` makes up for what was lost."""
-    if epoch is None:
-        return 0
-    try:
-        return int(epoch.data)
-    except ValueError:
+    number = whole(epoch.data.decode(errors="replace")) if epoch is not None else 0
+    if epoch is not None and number is None:
         log.error("%s held no number but %r: the count begins anew", epoch.subject, epoch.data[:40])
-        return 0
+    return number or 0
+
+
+def _held_by(holder: Message) -> dict[str, object] | None:
+    """What the holder's subject says; None for a tombstone, and for what no holder writes: that never expires."""
+    try:
+        found = None if holder.removed else json.loads(holder.data)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) and found.keys() == {"holder", "epoch"} else None

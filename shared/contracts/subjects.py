@@ -64,10 +64,10 @@ def revisions(uid: str) -> str:
     return f"brim.revision.{encode(uid)}.>"
 
 
-def revision_of(subject: str) -> tuple[str, int]:
-    """(uid, number) of a revision's subject. Raises ValueError for a subject of another form."""
-    _, _, uid, number = subject.split(".")
-    return decode(uid), int(number)
+def revision_of(subject: str) -> tuple[str, int] | None:
+    """(uid, number) of a revision's subject; None for a subject of another form."""
+    *before, uid, number = subject.split(".")
+    return (decode(uid), int(number)) if len(before) == 2 and number.isdecimal() else None
 
 
 def capacity(member: str) -> str:
@@ -160,15 +160,14 @@ def object_key(subject: str, *, skip: int = 2) -> tuple[str, str, str, str]:
     """(kind, group, namespace, name) of a subject that ends in <kind>.<namespace>.<name>.
 
     skip: how many tokens stand before: 2 for desired, placement, rebalance; 3 for status and outcome.
-    Raises ValueError for a subject of another form.
+    Of a subject of another form, which anybody can publish on, it is a key that no object has: no kind, and the
+    subject for a name.
     """
     tokens = subject.split(".")
-    if len(tokens) != skip + 3:
-        raise ValueError(f"subject {subject!r} does not end in <kind>.<namespace>.<name>")
-    kind_and_group, namespace, name = tokens[skip:]
-    kind, separator, group = kind_and_group.partition("~")
+    kind, separator, group = tokens[skip].partition("~") if len(tokens) == skip + 3 else ("", "", "")
     if not separator:
-        raise ValueError(f"subject {subject!r} has no <Kind>~<group> token")
+        return ("", "", "", subject)
+    namespace, name = tokens[skip + 1 :]
     return (
         decode(kind),
         decode(group),

@@ -61,7 +61,15 @@ def test_cluster_scope_is_apart_from_a_namespace_of_that_name() -> None:
     assert subjects.desired(named) == "brim.desired.Namespace~.%5F.test"
 
 
-@pytest.mark.parametrize("subject", ["brim.desired.Deployment~apps.test", "brim.desired.Deployment.test.web"])
-def test_a_subject_of_another_form_is_refused(subject: str) -> None:
-    with pytest.raises(ValueError, match="subject"):
-        subjects.object_key(subject)
+@pytest.mark.parametrize(
+    "subject",
+    ["brim.desired", "brim.desired.Deployment~apps.test", "brim.desired.Deployment.test.web", "brim.desired.a~.b.c.d"],
+)
+def test_a_subject_of_another_form_names_no_object(subject: str) -> None:
+    assert subjects.object_key(subject) == ("", "", "", subject)
+
+
+def test_a_revision_is_read_back_from_its_subject() -> None:
+    assert subjects.revision_of(subjects.revision("a.b", 7)) == ("a.b", 7)
+    for subject in ("brim.revision.a", "brim.revision.a.b", "brim.revision.a.-1", "brim.revision.a.b.1"):
+        assert subjects.revision_of(subject) is None, subject

@@ -304,6 +304,40 @@ class TestMessages:
             await w.settled("idc", await w.place(WEB, share()))
             assert w.metric("bad_messages_total") == 1
 
+    @pytest.mark.parametrize("what", ["lost", "rubbish", "late"])
+    async def test_the_stream_is_compared_with_what_was_said(self, world: Any, what: str) -> None:
+        """An outcome that was lost, or lies there wrongly, is said again though nothing changes in the member."""
+        async with world(settings=ExecutorSettings(resync=0.2)) as w, w.executor():
+            await w.desire(WEB)
+            old = await w.settled("idc", await w.place(WEB, share()))
+            placed = await w.place(WEB, share(replicas=3))
+            await w.settled("idc", placed)
+            subject = subjects.outcome("idc", placed.ref)
+            match what:
+                case "lost":
+                    await w.bus.purge_subject("OUTCOME", subject)
+                case "rubbish":
+                    await w.bus.publish(subject, b"{")
+                case "late":
+                    await w.bus.publish(subject, old.encode())
+            await w.said("idc", placed, "applied")
+
+    async def test_an_outcome_of_nothing_that_is_placed_is_taken_away(self, world: Any) -> None:
+        async with world(settings=ExecutorSettings(resync=0.1)) as w, w.executor():
+            await w.desire(WEB)
+            placed = await w.place(WEB, share())
+            old = await w.settled("idc", placed)
+            subject = subjects.outcome("idc", placed.ref)
+            await w.bus.remove(subjects.placement(placed.ref))
+
+            async def gone() -> bool:
+                last = await w.bus.last("OUTCOME", subject)
+                return last is None or last.removed
+
+            await w.eventually(gone)
+            await w.bus.publish(subject, old.encode())
+            await w.eventually(gone)
+
     async def test_an_outcome_is_said_once(self, world: Any) -> None:
         async with world() as w, w.executor():
             await w.desire(WEB)

@@ -20,6 +20,7 @@ from shared.contracts.placement import Placement
 from shared.contracts.refs import ObjectRef
 from shared.contracts.status import Status
 from shared.contracts.submit import Answer, Cordon, Delete, Plan, Planned, Scale
+from shared.errors import Invalid
 from shared.service import ServiceContext, service_context
 from shared.settings import Settings
 
@@ -59,6 +60,7 @@ class FakeInventory:
         self.member = member
         self.cpus = list(cpus)
         self.pools = tuple(pools)
+        self.epoch = 1
         self.number = 0
         self.snapshots_asked = 0
         self.bound: dict[str, int] = {}
@@ -80,7 +82,7 @@ class FakeInventory:
     async def snapshot(self) -> None:
         snapshot = Snapshot(
             member=self.member,
-            epoch=1,
+            epoch=self.epoch,
             number=self.number,
             observed_at=time.time(),
             classes={0: NodeClass()},
@@ -97,7 +99,11 @@ class FakeInventory:
         self.cpus[node] = cpus
         self.number += 1
         return Delta(
-            member=self.member, epoch=1, number=self.number, observed_at=time.time(), nodes=self._nodes([node])
+            member=self.member,
+            epoch=self.epoch,
+            number=self.number,
+            observed_at=time.time(),
+            nodes=self._nodes([node]),
         )
 
     async def send(self, delta: Delta) -> None:
@@ -149,6 +155,12 @@ class Stage:
         )
         inventory = FakeInventory(self.bus, name, cpus, pools)
         await inventory.snapshot()
+        return inventory
+
+    async def inventory_again(self, name: str, *cpus: int) -> FakeInventory:
+        """A new instance of inventory, in the next epoch."""
+        inventory = FakeInventory(self.bus, name, cpus)
+        inventory.epoch = 2
         return inventory
 
     async def apply(self, *texts: str) -> Answer:
@@ -205,8 +217,14 @@ class Stage:
     # -- seeing ----------------------------------------------------------------------------------------------
 
     async def placement(self, ref: ObjectRef = WEB) -> Placement | None:
+        """None also while a test's rubbish lies there."""
         message = await self.bus.last("PLACEMENT", subjects.placement(ref))
-        return None if message is None or message.removed else Placement.decode(message.data)
+        if message is None or message.removed:
+            return None
+        try:
+            return Placement.decode(message.data)
+        except Invalid:
+            return None
 
     async def desired(self, ref: ObjectRef = WEB) -> Desired | None:
         message = await self.bus.last("DESIRED", subjects.desired(ref))

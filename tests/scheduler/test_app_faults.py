@@ -6,10 +6,12 @@ from collections.abc import Callable
 from unittest import mock
 
 import anyio
+import pytest
 
 from shared.bus import Bus, BusSettings
 from shared.contracts import subjects
 from shared.contracts.placement import Placement
+from shared.contracts.refs import ObjectRef
 from shared.contracts.submit import Plan, Planned, Scale
 from shared.errors import BusUnavailable
 from shared.nats_server import NatsServer
@@ -63,17 +65,102 @@ async def test_a_gap_in_capacity_is_closed_by_a_snapshot_that_is_asked_for(stage
         group.cancel_scope.cancel()
 
 
+RUBBISH = (b"", b"{}", b"[]", b"\x00\xff", b"rubbish", b'{"version": 99}')
+
+
 async def test_rubbish_in_the_streams_stops_nobody(stage) -> None:
+    """Before the scheduler starts and while it works; on subjects of any form that the streams take."""
     rubbish = stage.WEB.model_copy(update={"name": "rubbish"})
-    await stage.bus.publish(subjects.desired(rubbish), b"{}")
-    await stage.bus.publish(subjects.placement(rubbish), b"rubbish")
-    await stage.bus.publish(subjects.status("idc", rubbish), b"[]")
-    await stage.bus.publish(subjects.outcome("idc", rubbish), b"")
-    await stage.bus.publish(subjects.capacity("idc"), b"\x00")
-    async with stage.scheduler():
+    spoiled = [
+        subjects.desired(rubbish),
+        subjects.placement(rubbish),
+        subjects.status("idc", rubbish),
+        subjects.outcome("idc", rubbish),
+        subjects.rebalance(rubbish),
+        subjects.revision("uid", 1),
+        subjects.capacity("idc"),
+        "brim.desired.Deployment.test.no-group",
+        "brim.placement.~.~.~",
+        "brim.status.%.%.%.%",
+        "brim.outcome.idc.%ff.%ff.%ff",
+        "brim.revision.uid.first",
+    ]
+
+    async def spoil() -> None:
+        for subject in spoiled:
+            for payload in RUBBISH:
+                await stage.bus.publish(subject, payload)
+
+    await spoil()
+    async with stage.scheduler() as context:
         await stage.member("idc", 2)
-        await stage.apply(stage.policy(["idc"]), stage.deployment(replicas=2))
+        await stage.apply(stage.policy(["idc"]), stage.deployment(replicas=1))
+        await stage.until({"idc": 1})
+        await spoil()
+        await (await stage.inventory_again("idc", 2)).snapshot()
+        await stage.scale(2)
         await stage.until({"idc": 2})
+        assert context.health.ready
+
+
+OWN: dict[str, Callable[[ObjectRef], str]] = {
+    "DESIRED": subjects.desired,
+    "PLACEMENT": subjects.placement,
+    "STATUS": lambda ref: subjects.status("idc", ref),
+    "OUTCOME": lambda ref: subjects.outcome("idc", ref),
+}
+
+
+@pytest.mark.parametrize("stream", OWN)
+async def test_rubbish_where_an_object_is_to_be_is_written_over(stage, stream: str) -> None:
+    await stage.bus.publish(OWN[stream](stage.WEB), b"rubbish")
+    async with stage.scheduler() as context:
+        await stage.member("idc", 4)
+        await stage.apply(stage.policy(["idc"]), stage.deployment(replicas=1))
+        await stage.until({"idc": 1})
+        assert context.health.ready
+
+
+@pytest.mark.parametrize("stream", OWN)
+@pytest.mark.parametrize("looks", [True, False], ids=["while it works", "while nobody looks"])
+async def test_rubbish_on_top_of_an_object_costs_nothing_of_it(stage, stream: str, looks: bool) -> None:
+    """The wish, its uid, the placement and its order are what they were; and all goes on from there."""
+    subject = OWN[stream](stage.WEB)
+    async with stage.scheduler():
+        await stage.member("idc", 4)
+        await stage.apply(stage.policy(["idc"]), stage.deployment(replicas=1))
+        before = await stage.until({"idc": 1})
+        if looks:
+            await stage.bus.publish(subject, b"rubbish")
+            await stage.scale(2)
+            await stage.until({"idc": 2})
+            await stage.scale(1)
+            before = await stage.until({"idc": 1})
+    if not looks:
+        await stage.bus.publish(subject, b"rubbish")
+    async with stage.scheduler() as context:
+        assert await stage.until({"idc": 1}) == before
+        desired = await stage.desired()
+        assert (desired.uid, desired.generation) == (before.uid, before.generation)
+        await stage.scale(3)
+        after = await stage.until({"idc": 3})
+        assert (after.uid, after.order.counter) == (before.uid, before.order.counter + 1)
+        assert context.health.ready
+
+
+async def test_a_message_about_another_object_than_its_subject_is_left_alone(stage) -> None:
+    other = stage.WEB.model_copy(update={"name": "other"})
+    async with stage.scheduler():
+        await stage.member("idc", 4)
+        await stage.apply(stage.policy(["idc"]), stage.deployment(replicas=1))
+        before = await stage.until({"idc": 1})
+        desired = await stage.desired()
+        await stage.bus.publish(subjects.desired(other), desired.model_copy(update={"generation": 9}).encode())
+        far = before.order.model_copy(update={"counter": 99})
+        await stage.bus.publish(subjects.placement(other), before.model_copy(update={"order": far}).encode())
+        await stage.scale(2)
+        after = await stage.until({"idc": 2})
+        assert (after.generation, after.order.counter) == (before.generation + 1, before.order.counter + 1)
 
 
 class Lossy:

@@ -52,6 +52,14 @@ class Known:
         self._removed.pop(key, None)
         return True
 
+    def fence(self, key: Key, sequence: int) -> None:
+        """What lies on the subject cannot be read: what is known stays, and the next write goes over it."""
+        entry = self.get(key)
+        if entry is not None:
+            self._kinds[key[:2]][key] = Entry(entry.desired, sequence)
+        else:
+            self._remember_removal(key, sequence)
+
     def remove(self, key: Key, sequence: int) -> bool:
         """The subject holds nothing any more. sequence: of the tombstone, 0 where it was purged without one."""
         entry = self.get(key)
@@ -60,10 +68,13 @@ class Known:
         if entry is not None:
             del self._kinds[key[:2]][key]
         if sequence:
-            self._removed[key] = sequence
-            if len(self._removed) > REMOVED:  # a forgotten one is looked up when its fence does not hold
-                del self._removed[next(iter(self._removed))]
+            self._remember_removal(key, sequence)
         return entry is not None
+
+    def _remember_removal(self, key: Key, sequence: int) -> None:
+        self._removed[key] = sequence
+        if len(self._removed) > REMOVED:  # a forgotten one is looked up when its fence does not hold
+            del self._removed[next(iter(self._removed))]
 
     def forget_removal(self, key: Key) -> None:
         """The tombstone itself is gone (it expires): the next write is a first one."""

@@ -11,6 +11,7 @@ import anyio
 
 from services.scheduler.intake.changes import Verdict, Write
 from services.scheduler.intake.known import Key, Known
+from services.scheduler.mending import legible
 from shared.backoff import Backoff, Retries
 from shared.bus import Bus
 from shared.contracts import subjects
@@ -156,10 +157,10 @@ class Store:
             self._known.remove(key, message.sequence)
         elif message.data == write.payload:
             return message.sequence
-        else:
-            desired = Desired.decode(message.data)
-            if self._known.put(desired, message.sequence):
-                self._on_stored(desired, message.headers)
+        elif (desired := legible(Desired, message)) is None:
+            self._known.fence(key, message.sequence)
+        elif self._known.put(desired, message.sequence):
+            self._on_stored(desired, message.headers)
         return None
 
     async def written_by(self, refs: Sequence[ObjectRef], header: str, submission: str) -> dict[Key, Accepted]:
@@ -167,8 +168,9 @@ class Store:
         found: dict[Key, Accepted] = {}
         for ref in refs:
             for message in await self._bus.history("DESIRED", subjects.desired(ref)):
-                if message.headers.get(header) == submission and not message.removed:
-                    desired = Desired.decode(message.data)
+                if message.headers.get(header) != submission or message.removed:
+                    continue
+                if (desired := legible(Desired, message)) is not None:
                     found[ref.key] = Accepted(
                         ref=desired.ref,
                         uid=desired.uid,

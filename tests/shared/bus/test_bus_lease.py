@@ -112,6 +112,15 @@ class TestEpoch:
                 assert epoch == 1
 
 
+class TestRubbish:
+    @pytest.mark.parametrize("rubbish", [b"", b"me", b"{}", b"[]", b"\xff"])
+    async def test_a_holder_that_cannot_be_read_holds_nothing(self, bus: Bus, rubbish: bytes) -> None:
+        await bus.publish(HOLDER, rubbish)
+        with anyio.fail_after(5):
+            async with bus.lease("scheduler").held() as epoch:
+                assert epoch == 1
+
+
 class TestHolding:
     async def test_one_at_a_time_and_the_next_at_once(self, bus: Bus) -> None:
         inside, most, epochs = 0, 0, []
