@@ -13,6 +13,8 @@ from simulator.statuses import ApiError
 
 Kind = Literal["status", "hang", "reset", "rubbish"]
 
+RUBBISH = b"\x00\xff<<not json"
+
 _REASONS = {
     400: "BadRequest",
     401: "Unauthorized",
@@ -41,6 +43,7 @@ class Fault:
     status: int = 500
     retry_after: int = 0  # seconds
     times: int | None = None
+    body: bytes = RUBBISH
     hits: int = 0
     _pattern: re.Pattern[str] = field(init=False, repr=False)
 
@@ -77,9 +80,9 @@ class Faults:
         """Cut the connection of matching requests."""
         return self._add(Fault("reset", method, path, times=times))
 
-    def rubbish(self, *, method: str = "*", path: str = "", times: int | None = None) -> Fault:
-        """Answer matching requests with 200 and bytes that are no JSON."""
-        return self._add(Fault("rubbish", method, path, times=times))
+    def rubbish(self, *, method: str = "*", path: str = "", times: int | None = None, body: bytes = RUBBISH) -> Fault:
+        """Answer matching requests with 200 and a body that is not what was asked for."""
+        return self._add(Fault("rubbish", method, path, times=times, body=body))
 
     def _add(self, fault: Fault) -> Fault:
         self._rules.append(fault)
@@ -104,4 +107,4 @@ class Faults:
                 if request.transport is not None:
                     request.transport.abort()
                 return web.Response(status=500)
-        return web.Response(body=b"\x00\xff<<not json", content_type="application/json")
+        return web.Response(body=fault.body, content_type="application/json")

@@ -15,6 +15,7 @@ from shared.contracts.annotations import ORDER_ANNOTATION, REVISION_ANNOTATION, 
 from shared.contracts.base import JsonObject
 from shared.contracts.refs import ObjectRef, Order
 from shared.kube import Resource
+from shared.numbers import whole
 from shared.pod_requests import InitContainer, pod_requests
 from shared.quantities import amount
 from shared.workloads import has_ended, kind_of, replicas_of
@@ -90,7 +91,7 @@ def object_facts(managed: Managed, resource: Resource) -> ObjectFacts:
         ref=object_ref(managed, resource),
         uid=metadata.labels.get(WORKLOAD_LABEL, ""),
         order=_order(metadata.annotations.get(ORDER_ANNOTATION, "")),
-        revision=_whole(metadata.annotations.get(REVISION_ANNOTATION, "")),
+        revision=whole(metadata.annotations.get(REVISION_ANNOTATION, "")) or 0,
         created_at=seconds(metadata.creation_timestamp) or 0.0,
         generation=metadata.generation,
         observed_generation=_count(status, "observedGeneration") or 0,
@@ -155,7 +156,3 @@ def _order(text: str) -> Order:
         return Order.parse(text)
     except ValueError:
         return Order()
-
-
-def _whole(text: str) -> int:
-    return int(text) if text.isdigit() else 0

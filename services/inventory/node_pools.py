@@ -18,6 +18,7 @@ from services.inventory.core.facts import TaintFacts
 from services.inventory.core.stock import PoolFacts, Supply, stock_of
 from services.inventory.projections import ConfigMap
 from shared.fleet import NodePool, Stock
+from shared.numbers import whole
 from shared.quantities import amounts
 
 log = logging.getLogger("brim.inventory")
@@ -138,8 +139,7 @@ def _stock(pool: _Configuration, told: ConfigMap | None) -> int | None:
     if told is None:
         return 0
     stock = stock_of(_supplies(pool, told.data))
-    count = told.metadata.annotations.get(COUNT_ANNOTATION, "")
-    return int(count) if stock is None and count.isdigit() else stock
+    return whole(told.metadata.annotations.get(COUNT_ANNOTATION, "")) if stock is None else stock
 
 
 def _supplies(pool: _Configuration, data: Mapping[str, str]) -> list[Supply]:

@@ -24,6 +24,7 @@ from shared.bus.message import Message
 from shared.bus.publisher import Publisher
 from shared.bus.streams import LEASE
 from shared.errors import BusUnavailable, LeaseLost, Misconfigured, NotFound, WriteConflict
+from shared.numbers import whole
 
 log = logging.getLogger("brim.bus")
 

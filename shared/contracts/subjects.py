@@ -10,6 +10,7 @@ from __future__ import annotations
 from urllib.parse import quote, unquote
 
 from shared.contracts.refs import ObjectRef
+from shared.numbers import whole
 
 APPLY = "brim.apply"
 DELETE = "brim.delete"
@@ -66,8 +67,9 @@ def revisions(uid: str) -> str:
 
 def revision_of(subject: str) -> tuple[str, int] | None:
     """(uid, number) of a revision's subject; None for a subject of another form."""
-    *before, uid, number = subject.split(".")
-    return (decode(uid), int(number)) if len(before) == 2 and number.isdecimal() else None
+    *before, uid, text = subject.split(".")
+    number = whole(text)
+    return (decode(uid), number) if len(before) == 2 and number is not None else None
 
 
 def capacity(member: str) -> str:

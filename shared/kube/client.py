@@ -84,9 +84,9 @@ class MemberClient:
         """The member's version ("v1.34.1"). Raises MemberUnavailable where it does not answer."""
         what = "read /version"
         version = self._parse(what, await self.get_bytes("/version", timeout=timeout)).get("gitVersion")
-        if not version:
+        if not isinstance(version, str):
             raise faults.unavailable(self.member, what, "the answer names no version: no Kubernetes API answers here")
-        return str(version)
+        return version
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -156,11 +156,11 @@ class MemberClient:
         path = resource.path(ref.namespace)
         with self._discreet(ref, what):
             data = await self._transport.request(what, "POST", path, query={"fieldManager": manager}, body=manifest)
-        return self._parse(what, data)
+        return self._object(what, data)
 
     async def post(self, ref: ObjectRef, subresource: str, body: JsonObject) -> JsonObject:
         """POST to a subresource, such as a pod's `binding` or `eviction`."""
-        return await self._call(f"{subresource} of {ref}", "POST", ref, None, body, JSON, subresource)
+        return await self._call(f"{subresource} of {ref}", "POST", ref, None, body, JSON, subresource, done=True)
 
     async def merge_patch(
         self, ref: ObjectRef, body: JsonObject, *, subresource: str = "", manager: str = "brim"
@@ -183,7 +183,7 @@ class MemberClient:
         if uid is not None:
             options["preconditions"] = {"uid": uid}
         try:
-            await self._call(f"delete {ref}", "DELETE", ref, None, options)
+            await self._call(f"delete {ref}", "DELETE", ref, None, options, done=True)
         except NotFound:
             return False
         return True
@@ -199,12 +199,25 @@ class MemberClient:
         body: JsonObject | None = None,
         content_type: str = JSON,
         subresource: str = "",
+        *,
+        done: bool = False,
     ) -> JsonObject:
+        """The object that it answers with. done: a Status of success will do."""
         resource = await self.resource_of(ref.group, ref.version, ref.kind)
         path = resource.path(ref.namespace, ref.name, subresource)
         with self._discreet(ref, what):
             data = await self._transport.request(what, method, path, query=query, body=body, content_type=content_type)
-        return self._parse(what, data)
+        return self._object(what, data, done=done)
+
+    def _object(self, what: str, data: bytes, *, done: bool = False) -> JsonObject:
+        """What has no identity is no object: taken for one it would be somebody else's, or deleted."""
+        answer = self._parse(what, data)
+        metadata = answer.get("metadata")
+        if isinstance(metadata, dict) and isinstance(metadata.get("uid"), str):
+            return answer
+        if done and (answer.get("kind"), answer.get("status")) == ("Status", "Success"):
+            return answer
+        raise faults.unavailable(self.member, what, "the answer is no Kubernetes object")
 
     @contextmanager
     def _discreet(self, ref: ObjectRef, what: str) -> Iterator[None]:

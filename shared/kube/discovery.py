@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -23,6 +24,7 @@ class _ApiResource(Projection):
 
 
 class _ApiResourceList(Projection):
+    kind: Literal["APIResourceList"]
     resources: tuple[_ApiResource, ...] = ()
 
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from shared.errors import BrimError, MemberUnavailable, NotFound, Refused, WatchExpired, WriteConflict
 from shared.kube.projection import Projection
+from shared.numbers import whole
 
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 
@@ -105,6 +106,6 @@ def _status(body: bytes) -> Status:
 
 
 def _retry_after(told: Status, headers: Mapping[str, str]) -> float | None:
-    text = headers.get("Retry-After", "")
-    seconds = float(text) if text.isdigit() else float(told.details.retry_after_seconds)
-    return min(seconds, _LONGEST_RETRY_AFTER) or None
+    asked = whole(headers.get("Retry-After", ""))
+    seconds = float(told.details.retry_after_seconds if asked is None else asked)
+    return min(max(0.0, seconds), _LONGEST_RETRY_AFTER) or None

@@ -20,6 +20,7 @@ from shared.contracts.annotations import (
 )
 from shared.contracts.base import JsonObject
 from shared.contracts.refs import Order
+from shared.numbers import whole
 from shared.workloads import WorkloadKind, completions_of, count_of
 
 IN_PROGRESS_ANNOTATION = "rollouts.kruise.io/in-progressing"  # set by Kruise while a rollout is under way
@@ -111,7 +112,7 @@ def _order(value: JsonValue) -> Order | None:
 
 
 def _number(value: JsonValue) -> int | None:
-    return int(value) if isinstance(value, str) and value.isdecimal() else None
+    return whole(value) if isinstance(value, str) else None
 
 
 def _fields_of(managers: tuple[JsonObject, ...]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from services.inventory.core.facts import PodFacts
 from shared.contracts.refs import ObjectRef, Order
 from shared.contracts.status import Provisioning, Status, Unschedulable
+from shared.numbers import whole
 
 MAX_GROUPS = 100  # of unschedulable replicas in one status; the oldest are merged beyond
 
@@ -111,5 +112,5 @@ def _first_ordinal(facts: ObjectFacts, stuck: Iterable[PodFacts]) -> int | None:
     """Pods of a StatefulSet are named <set>-<ordinal>."""
     if not facts.ordered:
         return None
-    ordinals = (pod.name.rpartition("-")[2] for pod in stuck)
-    return min((int(text) for text in ordinals if text.isdigit()), default=None)
+    ordinals = (whole(pod.name.rpartition("-")[2]) for pod in stuck)
+    return min((ordinal for ordinal in ordinals if ordinal is not None), default=None)

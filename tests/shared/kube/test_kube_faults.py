@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
@@ -10,9 +11,10 @@ import pytest
 from aiohttp import web
 
 from shared import telemetry
+from shared.contracts.base import JsonObject
 from shared.contracts.refs import ObjectRef
 from shared.errors import BrimError, MemberUnavailable, NotFound, Refused, WatchExpired, WriteConflict
-from shared.kube import NODES, KubeObject, faults
+from shared.kube import NODES, KubeObject, MemberClient, faults
 
 SETTINGS = ObjectRef(version="v1", kind="ConfigMap", namespace="default", name="settings")
 
@@ -105,6 +107,50 @@ async def test_rubbish_for_a_list_is_no_empty_list(one_member) -> None:
         one.member.faults.rubbish(path="/nodes")
         with pytest.raises(MemberUnavailable, match="not what Kubernetes answers"):
             [page async for page in client.list_pages(NODES, KubeObject)]
+
+
+BODIES = {
+    "nothing": b"",
+    "no JSON": b"\x00\xff<<",
+    "a page": b"<html>It works!</html>",
+    "null": b"null",
+    "a list": b"[]",
+    "an empty object": b"{}",
+    "an object without identity": b'{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}}',
+    "metadata of another form": b'{"metadata": "settings", "resources": {}, "gitVersion": 1}',
+}
+CALLS: dict[str, Callable[[MemberClient, JsonObject], Awaitable[object]]] = {
+    "ping": lambda client, _: client.ping(),
+    "discovery": lambda client, _: client.resource_of("apps", "v1", "Deployment"),
+    "list": lambda client, _: anext(client.list_pages(NODES, KubeObject)),
+    "get": lambda client, _: client.get(SETTINGS),
+    "create": lambda client, wanted: client.create(wanted),
+    "apply": lambda client, wanted: client.apply(wanted, manager="brim"),
+    "patch": lambda client, _: client.merge_patch(SETTINGS, {"data": {"a": "1"}}),
+    "delete": lambda client, _: client.delete(SETTINGS),
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("call", CALLS)
+async def test_rubbish_is_no_answer_whatever_was_asked(one_member, config_map, call: str, body: str) -> None:
+    """Also where it is JSON: an object without an identity must be neither "not brim's" nor "deleted"."""
+    async with one_member() as one, one.client() as client:
+        await client.resource_of("", "v1", "ConfigMap")
+        one.member.faults.rubbish(body=BODIES[body])
+        with pytest.raises(MemberUnavailable, match="member idc: ") as raised:
+            await CALLS[call](client, config_map())
+        assert len(str(raised.value)) < 300
+
+
+async def test_a_status_of_success_is_an_answer_to_a_deletion_only(one_member, config_map) -> None:
+    success = b'{"kind": "Status", "apiVersion": "v1", "status": "Success"}'
+    async with one_member() as one, one.client() as client:
+        await client.resource_of("", "v1", "ConfigMap")
+        one.member.faults.rubbish(body=success)
+        assert await client.delete(SETTINGS) is True
+        with pytest.raises(MemberUnavailable):
+            await client.get(SETTINGS)
 
 
 async def test_a_member_that_is_away_is_unavailable(one_member) -> None:
