@@ -54,6 +54,7 @@ log = logging.getLogger("brim.inventory")
 
 AUTOSCALER_EVENTS = "involvedObject.kind=Pod,source=GOATScaler"
 MANAGED = f"{MANAGED_LABEL}=true"
+ALWAYS_SERVED = frozenset({"nodes", "pods", "node pools"})  # 404 is no answer about them, whoever gave it
 PROBE_TIMEOUT = 5.0  # real seconds
 PROBE_AT_LEAST = 0.5  # real seconds between two probes, however fast fleet time runs
 RETRY = Backoff(base=0.2, maximum=5.0)  # a member that returns is noticed soon
@@ -225,7 +226,7 @@ class MemberInventory:
                 metrics.events.add(member=mirror.member, source=source)
             case Connected():
                 self._is_connected(source)
-            case Disconnected(NotFound()):  # the member does not serve this resource: it has none of them
+            case Disconnected(NotFound()) if source not in ALWAYS_SERVED:  # it has none of them
                 cache.replace(())
                 self._is_synced(source, synced)
             case Disconnected(error):

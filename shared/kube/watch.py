@@ -1,9 +1,10 @@
 """The watch, as a ladder of small generators: follow for ever → list, or watch → lines → events.
 
-A list gives the state, a watch from its version on the changes. When the member forgot the version (410) it is
-listed again; after any other failure the watch goes on from the last version seen, after a pause that grows. Where
-several attempts in a row bring nothing at all, not even a bookmark, the version itself is doubted and it is listed
-again: a server that was restored from a backup stays silent until it reaches the version asked for.
+A list gives the state, a watch from its version on the changes. When the member forgot the version (410), or does
+not serve the resource (404), it is listed again; after any other failure the watch goes on from the last version
+seen, after a pause that grows. Where several attempts in a row bring nothing at all, not even a bookmark, the version
+itself is doubted and it is listed again: a server that was restored from a backup stays silent until it reaches the
+version asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import anyio
 from pydantic import ValidationError
 
 from shared.backoff import Backoff, Retries
-from shared.errors import BrimError, WatchExpired
+from shared.errors import BrimError, NotFound, WatchExpired
 from shared.kube import faults
 from shared.kube.projection import Event as Line
 from shared.kube.projection import ListOf, P, Projection
@@ -167,6 +168,8 @@ async def follow(
         except BrimError as error:
             yield Disconnected(error)
             pause = getattr(error, "retry_after", None) or 0.0
+            if isinstance(error, NotFound):
+                progress.version = ""  # whoever took it for "none of them" must hear of those that are there
         progress.doubt()
         if anyio.current_time() - begun >= STEADY:
             progress.retries.succeeded()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from shared.contracts.base import JsonObject
 from shared.contracts.placement import Share
 from shared.contracts.refs import ObjectRef
 from shared.settings import ExecutorSettings
+from simulator.faults import Fault, Faults
 
 
 def deployment(name: str = "web", image: str = "web:1") -> JsonObject:
@@ -36,30 +39,69 @@ def share(member: str = "idc", replicas: int = 2, **fields: Any) -> Share:
     return Share(**{"member": member, "replicas": replicas, "revision": 1, **fields})
 
 
+Trouble = Callable[..., Fault]  # called with the method, path and number of the requests that it is to hit
+
+TROUBLES: dict[str, Callable[[Faults], Trouble]] = {
+    **{
+        str(status): lambda faults, status=status: partial(faults.answer, status)  # type: ignore[misc]
+        for status in (409, 410, 429, 500, 502, 503, 504)
+    },
+    "no answer": lambda faults: faults.hang,
+    "cut off": lambda faults: faults.reset,
+    "rubbish": lambda faults: faults.rubbish,
+    "an empty object": lambda faults: partial(faults.rubbish, body=b"{}"),
+    "a success of nothing": lambda faults: partial(faults.rubbish, body=b'{"kind": "Status", "status": "Success"}'),
+}
+
+
+def begin(w: Any, trouble: str, method: str, path: str) -> Fault:
+    """The next requests of this kind fail; a single one where each waits for its timeout."""
+    times = 1 if trouble == "no answer" else 2
+    return TROUBLES[trouble](w.members["idc"].faults)(method=method, path=path, times=times)
+
+
 class TestAMemberThat:
-    @pytest.mark.parametrize(
-        "fault",
-        [
-            {"answer": (500,)},
-            {"answer": (503,)},
-            {"answer": (429,)},
-            {"answer": (409,)},
-            {"answer": (410,)},
-            {"hang": ()},
-            {"reset": ()},
-            {"rubbish": ()},
-        ],
-        ids=lambda fault: "-".join(str(part) for name, args in fault.items() for part in (name, *args)),
-    )
+    @pytest.mark.parametrize("trouble", TROUBLES)
     @pytest.mark.parametrize("verb", ["PATCH", "GET"])
-    async def test_fails_for_a_moment_is_tried_again(self, world: Any, fault: dict[str, Any], verb: str) -> None:
+    async def test_fails_for_a_moment_is_tried_again(self, world: Any, trouble: str, verb: str) -> None:
         async with world() as w, w.executor():
-            ((name, args),) = fault.items()
-            rule = getattr(w.members["idc"].faults, name)(*args, method=verb, path="/deployments/web", times=2)
+            fault = begin(w, trouble, verb, "/deployments/web")
             await w.desire(WEB)
             await w.settled("idc", await w.place(WEB, share()))
-            assert rule.hits == 2
+            assert fault.hits == fault.times
             assert w.live("idc", WEB)["spec"]["replicas"] == 2
+
+    @pytest.mark.parametrize("trouble", [name for name in TROUBLES if name != "a success of nothing"])
+    @pytest.mark.parametrize("verb", ["DELETE", "GET"])
+    async def test_fails_when_an_object_is_to_go_is_not_believed_to_have_deleted_it(
+        self, world: Any, trouble: str, verb: str
+    ) -> None:
+        async with world() as w:
+            async with w.executor():
+                await w.desire(WEB)
+                await w.settled("idc", await w.place(WEB, share()))
+            async with w.executor():  # which remembers nothing, and has to look
+                fault = begin(w, trouble, verb, "/deployments/web")
+                await w.said("idc", await w.place(WEB, share(present=False)), "deleted")
+                assert w.live("idc", WEB) is None
+                assert fault.hits == fault.times
+
+    @pytest.mark.parametrize("trouble", [name for name in TROUBLES if name not in ("409", "410")])
+    async def test_fails_to_say_what_it_serves_is_asked_again(self, world: Any, trouble: str) -> None:
+        async with world() as w, w.executor():
+            fault = begin(w, trouble, "GET", "^/apis/apps/v1$")
+            await w.desire(WEB)
+            await w.settled("idc", await w.place(WEB, share()))
+            assert fault.hits == fault.times
+
+    @pytest.mark.parametrize("trouble", TROUBLES)
+    async def test_fails_to_make_the_namespace_is_tried_again(self, world: Any, trouble: str) -> None:
+        async with world() as w, w.executor():
+            fault = begin(w, trouble, "POST", "/namespaces")
+            await w.desire(WEB)
+            await w.settled("idc", await w.place(WEB, share()))
+            assert fault.hits == fault.times
+            assert w.members["idc"].store.get("namespaces", "", "test") is not None
 
     async def test_refuses_is_reported_and_tried_slowly(self, world: Any) -> None:
         async with world() as w, w.executor():

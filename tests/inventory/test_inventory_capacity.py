@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import anyio
 import pytest
@@ -15,6 +16,7 @@ from shared.contracts.refs import ObjectRef
 from shared.errors import BrimError, BusUnavailable, MemberUnavailable
 from shared.fleet import NodePool, Stock, parse
 from shared.service import service_context
+from simulator.faults import RUBBISH, Fault, Faults
 
 FLEET = parse(
     """
@@ -272,10 +274,44 @@ async def _silent(side) -> bool:
 
 
 LISTS = "/(pods|nodes)[?](?!.*watch=)"
+WATCHES = "/(pods|nodes)[?].*watch="
+Trouble = Callable[[Faults, str], Fault]  # what the next two requests for such a path get
 
 
-@pytest.mark.parametrize("fault", ["410", "429", "500", "rubbish", "reset", "hang"])
-async def test_whatever_a_member_answers_the_truth_returns(fleetside, eventually, fault: str) -> None:
+def answers(status: int) -> Trouble:
+    return lambda faults, path: faults.answer(status, method="GET", path=path, times=2)
+
+
+def says(body: bytes) -> Trouble:
+    return lambda faults, path: faults.rubbish(method="GET", path=path, times=2, body=body)
+
+
+EITHER: dict[str, Trouble] = {
+    **{str(status): answers(status) for status in (401, 403, 404, 409, 410, 429, 500, 503)},
+    "cut off": lambda faults, path: faults.reset(method="GET", path=path, times=2),
+    "no JSON": says(RUBBISH),
+    "an empty object": says(b"{}"),
+    "a page": says(b"<html>It works!</html>\n"),
+}
+WATCHED: dict[str, Trouble] = EITHER | {
+    "an event of nothing": says(b'{"type":"ADDED","object":{}}\n'),
+    "an event of no kind": says(b'{"type":"","object":{"metadata":{"name":"a"}}}\n'),
+    "half an event": says(b'{"type":"DELETED","object":{"metadata":{"na'),
+    "an error": says(b'{"type":"ERROR","object":{"kind":"Status","code":500,"message":"etcd"}}\n'),
+    "an expiry": says(b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}\n'),
+    "nothing": says(b""),
+}
+LISTED: dict[str, Trouble] = EITHER | {
+    "no answer": lambda faults, path: faults.hang(method="GET", path=path, times=2),
+    "a list of nothing": says(b'{"metadata":{"resourceVersion":"7"},"items":[{}]}'),
+    "an answer without items": says(b'{"kind":"Status","status":"Success"}'),
+}
+CASES = [("watch", name) for name in WATCHED] + [("list", name) for name in LISTED]
+
+
+@pytest.mark.parametrize(("what", "trouble"), CASES)
+async def test_whatever_a_member_answers_the_truth_returns(fleetside, eventually, what: str, trouble: str) -> None:
+    """Its watches break, and what they get when they come again is wrong, twice. Nothing is taken for gone."""
     async with (
         fleetside(FLEET, join=["idc"], request_timeout=0.5) as side,
         side.inventory(),
@@ -284,18 +320,31 @@ async def test_whatever_a_member_answers_the_truth_returns(fleetside, eventually
         member = side.members["idc"]
         await client.create(pod("before", 500, "w"))
         await eventually(lambda: agrees(side, "idc"))
-        if fault == "hang":  # a watch may be silent for long; a list may not
-            member.faults.answer(410, method="GET", path="watch=", times=2)
-            member.faults.hang(method="GET", path=LISTS, times=3)
-        elif fault.isdigit():
-            member.faults.answer(int(fault), method="GET", path="/(pods|nodes)[?]", times=6)
-        else:
-            getattr(member.faults, fault)(method="GET", path="/(pods|nodes)[?]", times=6)
+        seen = len(await side.bus.history("CAPACITY", subjects.capacity("idc")))
+        if what == "list":
+            member.faults.answer(410, method="GET", path=WATCHES, times=2)  # both have to list
+        fault = (WATCHED if what == "watch" else LISTED)[trouble](member.faults, LISTS if what == "list" else WATCHES)
         await member.pause()
         await member.resume()
+        await eventually(lambda: fault.hits == 2)
         await client.create(pod("after", 700, "w"))
         await client.delete(_ref("Pod", "before", "default"))
         await eventually(lambda: agrees(side, "idc"))
+        told = [decode_capacity(m.data) for m in (await side.bus.history("CAPACITY", subjects.capacity("idc")))[seen:]]
+        assert not any(one.removed for one in told if one.form == "delta"), "nodes that are there were said to be gone"
+
+
+@pytest.mark.parametrize("trouble", ["404", "500", "an empty object", "no answer", "cut off"])
+async def test_what_cannot_be_read_of_a_member_is_no_emptiness(fleetside, eventually, trouble: str) -> None:
+    """A member that is new, and whose lists fail at first, has no room rather than a wrong one."""
+    async with fleetside(FLEET, join=[], request_timeout=0.5) as side, side.inventory():
+        fault = LISTED[trouble](side.members["idc"].faults, "/nodes[?](?!.*watch=)")
+        await side.join("idc")
+        await eventually(lambda: fault.hits == 2)
+        await eventually(lambda: agrees(side, "idc"))
+        for message in await side.bus.history("CAPACITY", subjects.capacity("idc")):
+            found = decode_capacity(message.data)
+            assert found.form != "snapshot" or len(found.nodes.names) == 4
 
 
 async def test_a_member_that_hangs_from_the_start_holds_up_no_other(fleetside, eventually) -> None:

@@ -185,3 +185,15 @@ async def test_what_becomes_of_replicas_belongs_to_the_trace_of_the_change(fleet
             assert trace in last.headers["traceparent"]
         told = {span.name for span in spans.finished() if span.trace_id == trace}
     assert {"observe scheduled", "observe unschedulable"} <= told
+
+
+async def test_a_kind_that_is_not_served_for_a_moment_is_told_of_again(fleetside, eventually) -> None:
+    async with fleetside(FLEET) as side, side.inventory(), side.client("idc") as client:
+        await side.want(web())
+        await client.create(web())
+        await eventually(fares(side, ready=2))
+        fault = side.members["idc"].faults.answer(404, method="GET", path="/deployments[?].*watch=", times=2)
+        await side.members["idc"].pause()
+        await side.members["idc"].resume()
+        await eventually(lambda: fault.hits == 2)
+        await eventually(fares(side, ready=2))

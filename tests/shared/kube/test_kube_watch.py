@@ -275,3 +275,30 @@ async def test_a_resource_that_is_not_served_is_said_to_be_absent(one_member) ->
     toasters = Resource("example.com", "v1", "Toaster", "toasters")
     async with one_member() as one, one.client() as client, aclosing(client.watch(toasters, Data)) as events:
         assert isinstance((await until(events, Disconnected)).error, NotFound)
+
+
+async def test_a_resource_that_is_served_again_is_listed_again(one_member, config_map) -> None:
+    """404 means "none of them" to whoever watches what may not exist: afterwards it needs the whole again."""
+    async with one_member() as one, one.client() as client:
+        await client.create(config_map(a="1"))
+        async with watching(client) as events:
+            await until(events, Connected)
+            one.member.faults.answer(404, path="configmaps", times=1)
+            await one.member.pause()
+            await one.member.resume()
+            while not isinstance((await until(events, Disconnected)).error, NotFound):
+                pass
+            listed = await until(events, Synced)
+            assert [item.data for item in listed.items if item.metadata.name == "settings"] == [{"a": "1"}]
+
+
+@pytest.mark.parametrize("kind", ["", "CHANGED", "added"])
+async def test_an_event_of_an_unknown_type_changes_nothing(one_member, config_map, kind: str) -> None:
+    line = b'{"type":"%s","object":{"metadata":{"name":"phantom","resourceVersion":"1"}}}\n' % kind.encode()
+    async with one_member() as one, one.client() as client:
+        one.member.faults.rubbish(path="watch=true", times=1, body=line)
+        async with watching(client) as events:
+            assert isinstance((await until(events, Disconnected)).error, MemberUnavailable)
+            await until(events, Connected)
+            await client.create(config_map(a="1"))
+            assert (await until(events, Changed)).object.data == {"a": "1"}
