@@ -16,7 +16,7 @@ from anyio.from_thread import start_blocking_portal
 
 from shared.bus import STREAMS, Bus, BusSettings, jetstream
 from shared.bus.connection import Connection
-from shared.errors import NotFound
+from shared.errors import BusUnavailable, NotFound
 from shared.nats_server import NatsServer
 
 # looptime asks for an event loop before each test, and the policy would make one that nobody closes: "none" must
@@ -46,8 +46,20 @@ async def bus(nats_server: str) -> AsyncIterator[Bus]:
     settings = BusSettings(url=nats_server)
     await _drop_streams(settings)
     async with Bus.connect(settings, name="test") as connected:
-        await connected.ensure_streams()
+        await _make_streams(connected)
         yield connected
+
+
+async def _make_streams(connected: Bus) -> None:
+    """The server removes a dropped stream's files a little after it says so, and cannot make the stream till then."""
+    with anyio.fail_after(10):
+        while True:
+            try:
+                await connected.ensure_streams()
+            except BusUnavailable:
+                await anyio.sleep(0.05)
+            else:
+                return
 
 
 async def _drop_streams(settings: BusSettings) -> None:
