@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from services.scheduler.core.growth import Growth
 from services.scheduler.core.headroom import Headroom
 from services.scheduler.core.holdings import COMING, Holdings
 from services.scheduler.core.ledger import Ledger
@@ -47,6 +48,7 @@ class Writer:
         classes: Classes,
         shapes: Shapes,
         ledger: Ledger,
+        growth: Growth,
         headroom: Headroom,
         holdings: Holdings,
     ) -> None:
@@ -54,13 +56,14 @@ class Writer:
         self._classes = classes
         self._shapes = shapes
         self._ledger = ledger
+        self._growth = growth
         self._headroom = headroom
         self._holdings = holdings
         self._written: list[int] = []
         self._shrunk: list[int] = []
         self._fresh = 0  # nodes that are new here and that a pool's hypothetical node may have become
-        self._homeless: list[tuple[Table, Part, int]] = []
-        self._uprooted: list[tuple[Table, Part, int]] = []  # from nodes that were to be added
+        self._homeless: list[tuple[Part, int]] = []
+        self._uprooted: list[tuple[Part, int]] = []  # from nodes that were to be added
 
     def write(
         self,
@@ -90,12 +93,12 @@ class Writer:
         self._evict_unfit(table)
         if self._fresh:
             self._follow_nodes(table)
-        for place, part, count in self._uprooted:
-            self._holdings.rehouse(place, part, count, COMING)
-        for place, part, count in self._homeless:
-            self._holdings.rehouse(place, part, count)
-        for place, part, count in growth:
-            self._holdings.house(place, part, count)
+        for part, count in self._uprooted:
+            self._holdings.rehouse(part, count, COMING)
+        for part, count in self._homeless:
+            self._holdings.rehouse(part, count)
+        for part, count in growth:
+            self._holdings.house(part, count)
         if self._holdings.deficit(table):
             self._ledger.flush()
             self._holdings.house_deficits(table)
@@ -110,7 +113,7 @@ class Writer:
         table.classes, table.used, table.pools, table.bound = {}, {}, {}, {}
         for number in numbers:
             self._classes.use(number, -1)
-        self._shapes.invalidate(table)
+        self._growth.invalidate(table)
         table.version += 1
 
     # -- nodes -------------------------------------------------------------------------------------------
@@ -121,21 +124,21 @@ class Writer:
             return
         places = table.globals(rows)
         self._ledger.touch(places)
-        self._nodes.weight[:, places] = 0
-        self._nodes.phase[places] = EMPTY
+        self._nodes.weigh(places, EMPTY)
         self._classes.count(table, self._nodes.klass.take(places), -1)
         for row in rows:
             table.names[row] = ""
         # Their numbers are given to nobody before those who held them are elsewhere.
         self._evict_rows(table, rows)
+        self._nodes.avail[:, places] = 0
         table.spare.extend(rows)
         self._classes.drop_unused(table)
 
     def _evict_rows(self, table: Table, rows: Iterable[int]) -> None:
         held = self._holdings.held_rows(table)
         for row in rows:
-            for part in list(held.get(row, ())) if held else ():
-                self._homeless.append(self._holdings.evict(table, row, part))
+            for part in list(held.get(row, ())):
+                self._homeless.append(self._holdings.evict(part, row))
 
     def _rows(self, table: Table, names: Sequence[str]) -> tuple[list[int], bool]:
         get = table.rows.get
@@ -173,9 +176,9 @@ class Writer:
             amounts = [0.0] * len(nodes.columns)
             for resource, column in columns.free.items():
                 amounts[nodes.columns[resource]] = float(min(max(column[position], -LIMIT), LIMIT))
-            for part, count in held[row].items() if row in held else ():
+            for part in held.get(row, ()):
                 for resource, amount in part.shape.requests:
-                    amounts[nodes.columns[resource]] -= amount * count
+                    amounts[nodes.columns[resource]] -= amount * part.rows[row]
             before = nodes.avail[: len(amounts), place].tolist()
             if amounts == before:
                 continue
@@ -234,7 +237,7 @@ class Writer:
         nodes.weigh(places, phase)
         if many:
             self._ledger.flush()
-            self._shapes.invalidate(table)
+            self._growth.invalidate(table)
         self._classes.drop_unused(table)
         self._note_changes(table, rows, (free < before).any(axis=0) & was, ~was, phase)
 
@@ -272,9 +275,9 @@ class Writer:
             return
         columns = self._nodes.columns
         for position, row in enumerate(rows):
-            for part, count in held[row].items() if row in held else ():
+            for part in held.get(row, ()):
                 for resource, amount in part.shape.requests:
-                    free[columns[resource], position] -= amount * count
+                    free[columns[resource], position] -= amount * part.rows[row]
 
     # -- pools -------------------------------------------------------------------------------------------
 
@@ -306,8 +309,8 @@ class Writer:
         number = self._classes.number(pool.labels, taints, False)
         self._classes.count(table, np.array([number], dtype=np.intp), 1)
         self._classes.use(number, -1)
-        nodes.klass[place], nodes.phase[place] = number, HEADROOM
-        nodes.weight[:, place] = 0
+        nodes.klass[place] = number
+        nodes.weigh(place, HEADROOM, 0.0)
         rows = table.pools[pool.id] = PoolRows(pool, row)
         return rows
 
@@ -316,17 +319,16 @@ class Writer:
             self._vanish(table, rows, next(reversed(rows.split)))
         place = table.base + rows.main
         left = headroom - len(rows.split)
-        if self._nodes.weight[1, place] != left:
+        if self._nodes.weight[place] != left:
             self._ledger.touch_one(place)
-            self._nodes.weight[1, place] = left
+            self._nodes.weight[place] = left
 
     def _vanish(self, table: Table, rows: PoolRows, row: int) -> None:
         """A hypothetical node is no more: out of stock, or it became real."""
-        phase = self._nodes.phase
         self._ledger.touch_one(table.base + row)
-        phase[table.base + row] = EMPTY  # so that it is not merged back while it is emptied
+        self._nodes.weigh(table.base + row, EMPTY)  # so that it is not merged back while it is emptied
         for part in list(self._holdings.held_at(table, row)):
-            self._uprooted.append(self._holdings.evict(table, row, part))
+            self._uprooted.append(self._holdings.evict(part, row))
         self._headroom.drop(table, rows, row)
 
     def _drop_pool(self, table: Table, rows: PoolRows) -> None:
@@ -334,8 +336,8 @@ class Writer:
             self._vanish(table, rows, row)
         place = table.base + rows.main
         self._ledger.touch_one(place)
-        self._nodes.weight[:, place] = 0
-        self._nodes.phase[place] = EMPTY
+        self._nodes.avail[:, place] = 0
+        self._nodes.weigh(place, EMPTY)
         table.used[int(self._nodes.klass[place])] -= 1
         table.spare.append(rows.main)
 
@@ -344,14 +346,14 @@ class Writer:
         splits = [row for pool in table.pools.values() for row in pool.split][: self._fresh]
         for row in splits:
             for part in list(self._holdings.held_at(table, row)):
-                self._uprooted.append(self._holdings.evict(table, row, part))
+                self._uprooted.append(self._holdings.evict(part, row))
 
     # -- bound, and what no longer fits ------------------------------------------------------------------
 
-    def _bind(self, table: Table, bound: Mapping[str, int], whole: bool) -> list[tuple[Table, Part, int]]:
+    def _bind(self, table: Table, bound: Mapping[str, int], whole: bool) -> list[tuple[Part, int]]:
         if whole:
             bound = dict.fromkeys(table.bound.keys() - bound.keys(), 0) | dict(bound)
-        growth: list[tuple[Table, Part, int]] = []
+        growth: list[tuple[Part, int]] = []
         for uid, count in bound.items():
             if count == table.bound.get(uid, 0):
                 continue
@@ -374,7 +376,7 @@ class Writer:
             for part in list(held.get(row, ())):
                 full = bool((nodes.avail[: len(nodes.columns), place] < 0).any())
                 if dead or full or not self._takes(part, table, row):
-                    self._homeless.append(self._holdings.evict(table, row, part))
+                    self._homeless.append(self._holdings.evict(part, row))
 
     def _takes(self, part: Part, table: Table, row: int) -> bool:
         return self._shapes.takes(self._shapes.slot(part.shape), table, row)

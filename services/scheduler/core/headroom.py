@@ -22,11 +22,11 @@ class Headroom:
         main, place = table.base + pool.main, table.base + row
         self._ledger.touch_one(main)
         self._ledger.touch_one(place)
-        nodes.weight[1, main] -= 1
+        nodes.weight[main] -= 1
         for array in (nodes.avail, nodes.total):
             array[:, place] = array[:, main]
-        nodes.klass[place], nodes.phase[place] = nodes.klass[main], HEADROOM
-        nodes.weight[:, place] = (0, 1, 0)
+        nodes.klass[place] = nodes.klass[main]
+        nodes.weigh(place, HEADROOM)
         table.used[int(nodes.klass[main])] += 1
         pool.split[row] = None
         return row
@@ -37,7 +37,7 @@ class Headroom:
             if row in pool.split:
                 self.drop(table, pool, row)
                 self._ledger.touch_one(table.base + pool.main)
-                self._nodes.weight[1, table.base + pool.main] += 1
+                self._nodes.weight[table.base + pool.main] += 1
                 return
 
     def drop(self, table: Table, pool: PoolRows, row: int) -> None:
@@ -45,7 +45,7 @@ class Headroom:
         del pool.split[row]
         place = table.base + row
         self._ledger.touch_one(place)
-        self._nodes.weight[:, place] = 0
-        self._nodes.phase[place] = EMPTY
+        self._nodes.avail[:, place] = 0
+        self._nodes.weigh(place, EMPTY)
         table.used[int(self._nodes.klass[place])] -= 1
         table.spare.append(row)

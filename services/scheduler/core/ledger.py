@@ -1,77 +1,141 @@
-"""What changed since the totals were last true, and making them true again in one go."""
+"""What changed on the rows, in order, so that whoever keeps totals can bring them up to date when asked for them.
+
+A change is two entries: the row as it was, taken away, and as it is, added. They are kept for a while only; who has
+not looked for longer computes afresh.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
 
-from services.scheduler.core.nodes import Floats, Indexes, Nodes, Table
-from services.scheduler.core.shapes import Shapes
+import numpy as np
+import numpy.typing as npt
+
+from services.scheduler.core.nodes import KIND_OF, KINDS, Classes, Floats, Indexes, Nodes
+
+KEPT: Final = 65_536  # entries, two per change; a full ledger forgets the older half
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Rows at one moment, one position each."""
+
+    amounts: Floats  # resources × rows
+    times: Floats
+    cells: Indexes
+    klass: Indexes
+
+    def more_than(self, before: State) -> npt.NDArray[np.bool_]:
+        """Where some shape may find more room than before."""
+        count = len(before.amounts)
+        more: npt.NDArray[np.bool_] = self.times > before.times
+        more |= (self.cells != before.cells) | (self.klass != before.klass)
+        more |= (self.amounts[:count] > before.amounts).any(axis=0)
+        more |= (self.amounts[count:] > 0).any(axis=0)  # nobody had any of it then
+        return more
+
+    def at(self, positions: npt.NDArray[np.bool_]) -> State:
+        return State(self.amounts[:, positions], self.times[positions], self.cells[positions], self.klass[positions])
 
 
 class Ledger:
-    """`touch` a row before changing it; `flush` when done. Rows are global numbers."""
+    """`touch` rows before changing them, `flush` when done. Rows are global numbers.
 
-    def __init__(self, nodes: Nodes, shapes: Shapes, tables: list[Table]) -> None:
+    Entries `start` ≤ n < `end` are there; entry n is at position n − start of the columns: amounts (resources ×
+    entries), times (nodes that the row stands for, negative where taken away), cells (of member and kind of room)
+    and klass.
+    """
+
+    def __init__(self, nodes: Nodes, classes: Classes, kept: int) -> None:
         self._nodes = nodes
-        self._shapes = shapes
-        self._tables = tables
-        self._rows: list[Indexes] = []
-        self._avail: list[Floats] = []
-        self._weight: list[Floats] = []
-        self._klass: list[Indexes] = []
+        self._classes = classes
+        self._kept = kept
+        self.amounts: Floats = np.zeros((len(nodes.avail), kept))
+        self.times: Floats = np.zeros(kept)
+        self.cells: Indexes = np.zeros(kept, dtype=np.intp)
+        self.klass: Indexes = np.zeros(kept, dtype=np.intp)
+        self.start = self.end = 0
+        self.changed: Indexes = np.zeros(16, dtype=np.intp)  # by member number: end of its last change
+        self.telling = False  # whether what grew is remembered
+        self.grown: list[tuple[State, State]] = []  # rows that may have more room: before and after
+        self._touched: list[tuple[Indexes, State]] = []
+        self._retired: deque[tuple[int, int]] = deque()  # (end, class): used again once the entries before are gone
+
+    def fit_members(self, count: int) -> None:
+        """Room for so many members."""
+        if count > len(self.changed):
+            self.changed = np.concatenate([self.changed, np.zeros(count, dtype=np.intp)])
+
+    # -- changing rows -----------------------------------------------------------------------------------
 
     def touch(self, rows: Indexes) -> None:
         """rows: each at most once."""
-        dirty = self._nodes.dirty.take(rows)
-        fresh = rows[~dirty] if dirty.any() else rows
-        if not len(fresh):
-            return
         nodes = self._nodes
-        nodes.dirty[fresh] = True
-        self._rows.append(fresh)
-        self._avail.append(nodes.avail[: len(nodes.columns)].take(fresh, axis=1))
-        self._weight.append(nodes.weight.take(fresh, axis=1))
-        self._klass.append(nodes.klass.take(fresh))
+        dirty = nodes.dirty.take(rows)
+        if dirty.any():
+            rows = rows[~dirty]
+        if len(rows):
+            nodes.dirty[rows] = True
+            self._touched.append((rows, self._state(rows)))
 
     def touch_one(self, row: int) -> None:
         if not self._nodes.dirty[row]:
             self.touch(np.array([row], dtype=np.intp))
 
-    def flush(self) -> None:
-        """Brings every kept shape's totals up to date with the rows touched."""
-        if not self._rows:
-            return
+    def _state(self, rows: Indexes) -> State:
         nodes = self._nodes
-        rows = np.concatenate(self._rows)
-        nodes.dirty[rows] = False
-        columns = len(nodes.columns)
-        avail = np.concatenate([*map(self._padded, self._avail), nodes.avail[:columns].take(rows, axis=1)], axis=1)
-        weight = np.concatenate([*self._weight, nodes.weight.take(rows, axis=1)], axis=1)
-        klass = np.concatenate([*self._klass, nodes.klass.take(rows)])
-        self._rows, self._avail, self._weight, self._klass = [], [], [], []
-        owners = nodes.owner.take(rows)
-        members = set(owners.tolist())
-        for member in members:
-            self._tables[member].version += 1
-        self._shapes.forget_named(members)
-        times = weight.sum(axis=0)  # a row is of one kind
-        times[: len(rows)] *= -1.0
-        counts = self._shapes.all_counts(avail)
-        counts *= self._shapes.matching(klass)
-        counts *= times
-        kinds = weight.argmax(axis=0)
-        half = len(rows)
-        if (kinds[:half] == kinds[half:]).all():
-            self._shapes.shift(counts[:, :half] + counts[:, half:], kinds[half:], owners)
-        else:
-            self._shapes.shift(counts, kinds, np.concatenate([owners, owners]))
+        return State(
+            nodes.avail[: len(nodes.columns)].take(rows, axis=1),
+            nodes.weight.take(rows),
+            nodes.owner.take(rows) * KINDS + KIND_OF.take(nodes.phase.take(rows)),
+            nodes.klass.take(rows),
+        )
 
-    def drop(self) -> None:
-        """Forgets what was touched: the totals of the members concerned are invalidated as a whole instead."""
-        for rows in self._rows:
+    def flush(self) -> None:
+        """Writes down what became of the rows touched."""
+        touched, self._touched = self._touched, []
+        for rows, before in touched:
             self._nodes.dirty[rows] = False
-        self._rows, self._avail, self._weight, self._klass = [], [], [], []
+            after = self._state(rows)
+            self._enter(before, -before.times)
+            self._enter(after, after.times)
+            self.changed[after.cells // KINDS] = self.end
+            if self.telling and (more := after.more_than(before)).any():
+                self.grown.append((before.at(more), after.at(more)))
+        if self._classes.freed or self._retired:
+            self._retire_classes()
 
-    def _padded(self, avail: Floats) -> Floats:
-        missing = len(self._nodes.columns) - len(avail)
-        return np.concatenate([avail, np.zeros((missing, avail.shape[1]))]) if missing else avail
+    def _enter(self, state: State, times: Floats) -> None:
+        count, columns = state.amounts.shape[1], state.amounts.shape[0]
+        self._make_room(count)
+        if count <= self._kept:
+            here = slice(self.end - self.start, self.end - self.start + count)
+            self._fit_columns(columns)
+            self.amounts[:columns, here] = state.amounts
+            self.amounts[columns:, here] = 0.0  # that came later
+            self.times[here], self.cells[here], self.klass[here] = times, state.cells, state.klass
+        self.end += count
+        if count > self._kept:
+            self.start = self.end
+
+    def _make_room(self, more: int) -> None:
+        """A full ledger forgets the older half, or everything where that is not enough."""
+        last = self.end - self.start
+        if last + more <= self._kept:
+            return
+        keep = min(last, self._kept // 2) if more <= self._kept // 2 else 0
+        for array in (self.amounts, self.times, self.cells, self.klass):
+            array[..., :keep] = array[..., last - keep : last].copy()
+        self.start = self.end - keep
+
+    def _fit_columns(self, count: int) -> None:
+        if count > len(self.amounts):
+            self.amounts = np.concatenate([self.amounts, np.zeros((count, self._kept))])
+
+    def _retire_classes(self) -> None:
+        self._retired.extend((self.end, number) for number in self._classes.freed)
+        self._classes.freed.clear()
+        while self._retired and self._retired[0][0] <= self.start:
+            self._classes.reuse(self._retired.popleft()[1])

@@ -5,8 +5,8 @@ exact too: were a/b below an integer n yet rounded up to it, 1/b would be at mos
 Division and minimum then run on SIMD units, several times faster than on int64. Larger amounts are clamped:
 less room is seen there, never more.
 
-A row is a node, or the hypothetical nodes of a pool: `weight` says how many (headroom rows), and by its line
-of what kind their room is.
+A row is a node, or the hypothetical nodes of a pool: `weight` says how many, `phase` of what kind their room is.
+An empty row has nothing of anything, so that it never has room, whoever counts it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ VIRTUAL: Final = 3
 UNREADY: Final = 4
 EMPTY: Final = 5
 PHASES: Final = {"ready": READY, "upcoming": UPCOMING, "virtual": VIRTUAL, "unready": UNREADY}
-FREE, ELASTIC, VIRTUAL_ROOM = 0, 1, 2  # the kinds of room, and the lines of `weight`
-KINDS: Final = (FREE, ELASTIC, ELASTIC, VIRTUAL_ROOM, -1, -1)  # by phase
+FREE, ELASTIC, VIRTUAL_ROOM = 0, 1, 2  # the kinds of room
+KINDS: Final = 3
 LARGEST: Final = float(2**52)
 
 
@@ -55,7 +55,8 @@ class Classes:
         self._keys: list[tuple[object, ...]] = []
         self._users: list[int] = []
         self._spare: list[int] = []
-        self.freed: list[int] = []  # numbers that changed their meaning since somebody looked
+        self.freed: list[int] = []  # numbers without users: `Ledger` says when no change of it names them any more
+        self.reused: list[int] = []  # numbers that changed their meaning since `Shapes` looked
 
     def number(self, labels: dict[str, str], taints: tuple[Taint, ...], unschedulable: bool) -> int:
         """The number of this content, with one more user."""
@@ -70,6 +71,7 @@ class Classes:
         if self._spare:
             number = self._spare.pop()
             self.facts[number], self._keys[number] = facts, key
+            self.reused.append(number)
             return number
         self.facts.append(facts)
         self._keys.append(key)
@@ -81,8 +83,11 @@ class Classes:
         self._users[number] += count
         if self._users[number] == 0:
             del self._numbers[self._keys[number]]
-            self._spare.append(number)
             self.freed.append(number)
+
+    def reuse(self, number: int) -> None:
+        """Nothing refers to it any more, no remembered change either."""
+        self._spare.append(number)
 
     def take(self, table: Table, classes: Mapping[int, NodeClass], *, forget: bool) -> None:
         """The member's class table as told. forget: those that are not told are no more."""
@@ -146,7 +151,7 @@ class Table:
     used: dict[int, int] = field(default_factory=dict)  # class number → rows
     pools: dict[str, PoolRows] = field(default_factory=dict)
     bound: dict[str, int] = field(default_factory=dict)
-    version: int = 0
+    version: int = 0  # of what was told of it
 
     def globals(self, rows: Sequence[int] | Indexes) -> Indexes:
         return np.asarray(rows, dtype=np.intp) + self.base
@@ -159,14 +164,19 @@ class Nodes:
         self.columns: dict[str, int] = {PODS: 0}
         self.avail: Floats = np.zeros((4, 1024))  # free − what reservations hold
         self.total: Floats = np.zeros((4, 1024))  # allocatable
-        self.weight: Floats = np.zeros((3, 1024))
+        self.weight: Floats = np.zeros(1024)  # nodes that the row stands for and that count as room
         self.phase: npt.NDArray[np.int8] = np.full(1024, EMPTY, dtype=np.int8)
         self.klass: Indexes = np.zeros(1024, dtype=np.intp)
         self.owner: Indexes = np.zeros(1024, dtype=np.intp)  # member number
         self.dirty: npt.NDArray[np.bool_] = np.zeros(1024, dtype=np.bool_)
         self._end = 0
         self._holes: list[tuple[int, int]] = []
+        self._special: Indexes | None = None
         self.shape_version = 0  # grows with the columns
+
+    def __len__(self) -> int:
+        """Rows in use, and those in between."""
+        return self._end
 
     def column(self, resource: str) -> int:
         found = self.columns.get(resource)
@@ -184,14 +194,14 @@ class Nodes:
         need = table.top + max(0, more - len(table.spare))
         if need <= table.size:
             return
-        size = max(64, need + need // 4)
+        size = max(64, need + need // 8)
         base = self._stretch(size)
         old = slice(table.base, table.base + table.top)
         new = slice(base, base + table.top)
-        for array in (self.avail, self.total, self.weight):
-            array[:, new] = array[:, old]
-        self.phase[new] = self.phase[old]
-        self.klass[new] = self.klass[old]
+        for matrix in (self.avail, self.total):
+            matrix[:, new] = matrix[:, old]
+        for line in (self.weight, self.phase, self.klass):
+            line[new] = line[old]
         self._clear(table.base, table.size)
         self.owner[base : base + size] = table.number
         table.base, table.size = base, size
@@ -206,7 +216,7 @@ class Nodes:
         if self._end > capacity:
             more = max(self._end - capacity, capacity // 2)
             self.avail, self.total = _grown(self.avail, 1, more), _grown(self.total, 1, more)
-            self.weight = _grown(self.weight, 1, more)
+            self.weight = np.concatenate([self.weight, np.zeros(more)])
             self.phase = np.concatenate([self.phase, np.full(more, EMPTY, dtype=np.int8)])
             self.klass = np.concatenate([self.klass, np.zeros(more, dtype=np.intp)])
             self.owner = np.concatenate([self.owner, np.zeros(more, dtype=np.intp)])
@@ -215,8 +225,8 @@ class Nodes:
 
     def _clear(self, base: int, size: int) -> None:
         if size:
-            self.weight[:, base : base + size] = 0
-            self.phase[base : base + size] = EMPTY
+            self.avail[:, base : base + size] = 0
+            self.weigh(slice(base, base + size), EMPTY)
             self._holes.append((base, size))
 
     def release(self, table: Table) -> None:
@@ -236,14 +246,22 @@ class Nodes:
         table.rows[name] = row
         return row
 
-    def weigh(self, rows: Indexes, phases: npt.NDArray[np.int8], count: float | Floats = 1.0) -> None:
-        """Sets phase and weight of rows (global numbers)."""
+    def weigh(self, rows: Indexes | slice | int, phases: npt.NDArray[np.int8] | int, count: float = 1.0) -> None:
+        """Sets phase and weight of rows (global numbers). count: nodes that each stands for."""
         self.phase[rows] = phases
-        for kind in (FREE, ELASTIC, VIRTUAL_ROOM):
-            self.weight[kind, rows] = (_KIND_OF_PHASE[phases] == kind) * count
+        self.weight[rows] = _COUNTS[phases] * count
+        self._special = None
+
+    def special(self) -> Indexes:
+        """Rows that are something else than a node that is ready."""
+        if self._special is None:
+            phase = self.phase[: self._end]
+            self._special = np.flatnonzero((phase != READY) & (phase != EMPTY))
+        return self._special
 
 
-_KIND_OF_PHASE = np.array(KINDS, dtype=np.intp)
+KIND_OF: Final = np.array([FREE, ELASTIC, ELASTIC, VIRTUAL_ROOM, FREE, FREE], dtype=np.intp)  # by phase
+_COUNTS = np.array([1, 1, 1, 1, 0, 0], dtype=np.float64)  # by phase: whether it counts as room at all
 
 
 def _grown(array: Floats, axis: int, more: int) -> Floats:

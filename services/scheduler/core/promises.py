@@ -15,12 +15,15 @@ SERVERLESS: Final = (READY, VIRTUAL, UPCOMING, HEADROOM)  # given virtual nodes,
 
 @dataclass(eq=False, slots=True)
 class Part:
-    """Reserved replicas of one shape: on rows (the member's own numbers), and those without one.
+    """One component's replicas in one member. placed: by the placement; of these are reserved, because they are not
+    bound yet, `housed` on rows (the member's own numbers) and `deficit` nowhere.
 
     order: of the phases of nodes in which rows are looked for.
     """
 
+    table: Table
     shape: Shape
+    placed: int = 0
     order: Sequence[int] = ORDER
     rows: dict[int, int] = field(default_factory=dict)
     housed: int = 0
@@ -29,12 +32,3 @@ class Part:
     @property
     def count(self) -> int:
         return self.housed + self.deficit
-
-
-@dataclass(eq=False, slots=True)
-class Promise:
-    """All that one workload has reserved in one member. placed: replicas per part, by the placement."""
-
-    table: Table
-    parts: list[Part]
-    placed: list[int]

@@ -9,11 +9,12 @@ import numpy as np
 
 from services.scheduler.core import why
 from services.scheduler.core.capacity import Writer
+from services.scheduler.core.growth import Growth
 from services.scheduler.core.headroom import Headroom
 from services.scheduler.core.holdings import Holdings
 from services.scheduler.core.intake import Feed
-from services.scheduler.core.ledger import Ledger
-from services.scheduler.core.nodes import KINDS, Classes, Floats, Indexes, Nodes, Table
+from services.scheduler.core.ledger import KEPT, Ledger
+from services.scheduler.core.nodes import KIND_OF, Classes, Floats, Indexes, Nodes, Table
 from services.scheduler.core.promises import ORDER
 from services.scheduler.core.shapes import Shapes
 from services.scheduler.core.values import Component, Gap, Room, Shape
@@ -24,22 +25,26 @@ _REASONS_KEPT = 4096
 
 class FleetRoom:
     """shapes: how many shapes' room is kept up to date; memory grows with shapes × members.
+    changes: of rows that are remembered for that; a shape that was not asked for since is computed afresh.
 
     Members are numbered by first mention (`number`), for arrays over members.
     """
 
-    def __init__(self, shapes: int = 256) -> None:
+    def __init__(self, shapes: int = 256, changes: int = KEPT) -> None:
         self._nodes = Nodes()
         self._classes = Classes()
-        self._shapes = Shapes(self._nodes, self._classes, shapes)
         self._tables: list[Table] = []
+        self._ledger = Ledger(self._nodes, self._classes, changes)
+        self._shapes = Shapes(self._nodes, self._classes, self._ledger, self._tables, shapes)
+        self._growth = Growth(self._nodes, self._shapes, self._ledger)
         self._numbers: dict[str, int] = {}
         self._feeds: dict[str, Feed] = {}
-        self._ledger = Ledger(self._nodes, self._shapes, self._tables)
         headroom = Headroom(self._nodes, self._ledger)
         self._holdings = Holdings(self._nodes, self._shapes, self._ledger, headroom)
-        self._writer = Writer(self._nodes, self._classes, self._shapes, self._ledger, headroom, self._holdings)
-        self._reasons: dict[tuple[int, Shape], tuple[int, str, str]] = {}
+        self._writer = Writer(
+            self._nodes, self._classes, self._shapes, self._ledger, self._growth, headroom, self._holdings
+        )
+        self._reasons: dict[tuple[int, Shape], tuple[tuple[int, int], str, str]] = {}
 
     # -- members -----------------------------------------------------------------------------------------
 
@@ -50,6 +55,7 @@ class FleetRoom:
             found = self._numbers[member] = len(self._tables)
             self._tables.append(Table(member, found))
             self._shapes.fit_members(len(self._tables))
+            self._ledger.fit_members(len(self._tables))
         return found
 
     def numbers(self, members: Sequence[str]) -> Indexes:
@@ -130,11 +136,11 @@ class FleetRoom:
     def rooms(self, shape: Shape, members: Indexes) -> tuple[Floats, Floats, Floats]:
         """free, elastic, virtual: whole replicas, one position per member number."""
         self._ledger.flush()
-        return self._shapes.rooms(self._shapes.slot(shape), members, self._tables)
+        return self._shapes.rooms(self._shapes.slot(shape), members)
 
     def fits_together(self, components: Sequence[Component], member: str, phases: Sequence[int] = ORDER) -> bool:
         """Whether one whole object finds room on nodes of these phases there, all components at once."""
-        kinds = {KINDS[phase] for phase in phases}
+        kinds = {int(KIND_OF[phase]) for phase in phases}
         for component in components:
             room = self.room(component.shape, member)
             if sum((room.free, room.elastic, room.virtual)[kind] for kind in kinds) < component.count:
@@ -149,10 +155,10 @@ class FleetRoom:
         """(code, sentence): why the member has no room for the shape. Kept until the member changes."""
         table = self._table(member)
         kept = self._reasons.get((table.number, shape))
-        if kept is None or kept[0] != table.version:
+        if kept is None or kept[0] != self._version(table):
             if len(self._reasons) >= _REASONS_KEPT:
                 self._reasons.clear()
-            kept = (table.version, *why.why(self._nodes, self._classes, table, shape))
+            kept = (self._version(table), *why.why(self._nodes, self._classes, table, shape))
             self._reasons[table.number, shape] = kept
         return kept[1], kept[2]
 
@@ -160,7 +166,11 @@ class FleetRoom:
         """Whether `why` is at hand, without looking at nodes."""
         table = self._table(member)
         kept = self._reasons.get((table.number, shape))
-        return kept is not None and kept[0] == table.version
+        return kept is not None and kept[0] == self._version(table)
+
+    def _version(self, table: Table) -> tuple[int, int]:
+        """Another one after every change of the member's room."""
+        return table.version, int(self._ledger.changed[table.number])
 
     def pools(self, member: str) -> list[Pool]:
         return [rows.pool for rows in self._table(member).pools.values()]
@@ -198,23 +208,20 @@ class FleetRoom:
     @contextmanager
     def trial(self) -> Iterator[None]:
         """Whatever is placed inside is undone at the end, to the row; may be nested. Apply no capacity inside."""
-        self._shapes.quiet = True
+        self._growth.listen(False)
         self._holdings.begin()
         try:
             yield
         finally:
             self._holdings.undo(self._tables)
-            self._shapes.quiet = self._holdings.trying
+            self._growth.listen(not self._holdings.trying)
 
     # -- growth ------------------------------------------------------------------------------------------
 
     def watch(self, shape: Shape, change: int) -> None:
         """One more (+1) or less (-1) waits for room of this shape."""
-        self._shapes.watch(shape, change)
+        self._growth.watch(shape, change)
 
     def take_grown(self) -> set[tuple[Shape, int]]:
         """(shape, member number): where room for a watched shape grew since the last call."""
-        if self._shapes.watched:
-            self._ledger.flush()
-        grown, self._shapes.grown = self._shapes.grown, set()
-        return grown
+        return self._growth.take()
