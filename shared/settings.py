@@ -168,6 +168,10 @@ class InventorySettings(Section):
         PositiveFloat,
         why("fleet seconds", "Unreachable for so long, a member is lost: a restarting API server is not."),
     ] = 300.0
+    silent_after: Annotated[
+        PositiveFloat,
+        why("fleet seconds", "Unreachable for so long, a member gets no new replicas: they would wait for its return."),
+    ] = 30.0
     request_timeout: Annotated[
         PositiveFloat, why("seconds", "For one list of a member; a list of 5,000 nodes takes a few.")
     ] = 30.0

@@ -54,7 +54,7 @@ class CapacityPublisher:
         self._heartbeat_at = float("-inf")
         self._told_pools: tuple[Pool, ...] = ()
         self._told_surroundings: Surroundings | None = None
-        self._told_lost = False
+        self._told_lost = self._told_silent = False
         self._told_answer = False  # whether a heartbeat has said that the member answers at all
         self._snapshots = 0
         self._published = asyncio.Condition()
@@ -125,7 +125,11 @@ class CapacityPublisher:
     def _owes_heartbeat(self, now: float) -> bool:
         mirror = self._mirror
         answered_first = bool(mirror.reachable_at) and not self._told_answer
-        return now >= self._heartbeat_at + self._settings.heartbeat or mirror.lost != self._told_lost or answered_first
+        told = mirror.lost == self._told_lost and self._is_silent(now) == self._told_silent and not answered_first
+        return not told or now >= self._heartbeat_at + self._settings.heartbeat
+
+    def _is_silent(self, now: float) -> bool:
+        return self._mirror.trouble is not None and now - self._mirror.reachable_at >= self._settings.silent_after
 
     def _is_old(self, now: float) -> bool:
         ledger, settings = self._ledger, self._settings
@@ -182,9 +186,10 @@ class CapacityPublisher:
         self._metrics.deltas.add(member=self._mirror.member)
 
     async def _heartbeat(self, now: float) -> None:
-        lost, reachable_at = self._mirror.lost, self._mirror.reachable_at
-        await self._one(self._ledger.heartbeat(now, reachable_at, lost), Heartbeat.TYPE)
+        lost, reachable_at, silent = self._mirror.lost, self._mirror.reachable_at, self._is_silent(now)
+        await self._one(self._ledger.heartbeat(now, reachable_at, lost, silent), Heartbeat.TYPE)
         self._heartbeat_at, self._told_lost, self._told_answer = now, lost, bool(reachable_at)
+        self._told_silent = silent
 
     async def _one(self, data: bytes, event: str) -> None:
         self._sequence = await self._bus.publish(

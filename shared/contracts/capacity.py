@@ -198,7 +198,8 @@ class Heartbeat(Contract):
     """Inventory lives. number: the last delta sent, so that a lost last delta is noticed.
 
     reachable_at: when the member itself last answered. lost: unreachable for so long that its replicas should
-    go elsewhere; inventory says so, and never of more than a third of the fleet at once.
+    go elsewhere; inventory says so, and never of more than a third of the fleet at once. silent: it does not answer
+    now, and has not for a while: it gets no new replicas.
     """
 
     TYPE: ClassVar[str] = "dev.brim.capacity.heartbeat.v1"
@@ -210,6 +211,7 @@ class Heartbeat(Contract):
     observed_at: float
     reachable_at: float
     lost: bool = False
+    silent: bool = False
 
 
 Capacity: TypeAlias = Snapshot | Delta | Heartbeat

@@ -70,8 +70,8 @@ def test_deltas_are_numbered_one_by_one_and_go_on_after_a_snapshot() -> None:
         numbers.append(delta.number)
     assert numbers == [1, 2, 3]
     assert ledger.since_snapshot == 1
-    heartbeat = decode_capacity(ledger.heartbeat(9.0, 8.0, lost=True))
-    assert heartbeat == Heartbeat(member="idc", epoch=1, number=3, observed_at=9.0, reachable_at=8.0, lost=True)
+    beat = decode_capacity(ledger.heartbeat(9.0, 8.0, lost=True, silent=True))
+    assert beat == Heartbeat(member="idc", epoch=1, number=3, observed_at=9.0, reachable_at=8.0, lost=True, silent=True)
 
 
 def test_too_much_for_a_delta_asks_for_a_snapshot_and_takes_no_number() -> None:

@@ -370,6 +370,20 @@ async def test_what_happens_while_a_member_is_away_is_seen_when_it_returns(fleet
         assert "node-3" not in (await side.replayed("idc")).nodes
 
 
+async def test_a_member_that_does_not_answer_is_said_to_be_silent_until_it_does(fleetside, eventually) -> None:
+    async with fleetside(FLEET, join=["idc"], heartbeat=0.1, silent_after=0.5) as side, side.inventory():
+
+        async def silent(expected: bool) -> bool:
+            beat = (await side.replayed("idc")).heartbeat
+            return beat is not None and beat.silent is expected
+
+        await eventually(lambda: silent(False))
+        await side.members["idc"].pause()
+        await eventually(lambda: silent(True))
+        await side.members["idc"].resume()
+        await eventually(lambda: silent(False))
+
+
 async def test_a_lost_member_is_said_to_be_lost_until_it_is_back(fleetside, eventually) -> None:
     async with fleetside(FLEET, heartbeat=0.2, lost_after=1.0) as side, side.inventory():
 

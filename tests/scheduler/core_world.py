@@ -128,10 +128,18 @@ class World:
         )
         assert not self.is_gap(self.state.on_capacity(message))
 
-    def heartbeat(self, name: str, *, lost: bool) -> None:
-        self.state.on_capacity(
-            Heartbeat(member=name, epoch=1, number=self.numbers[name], observed_at=self.now, reachable_at=0, lost=lost)
+    def heartbeat(self, name: str, *, lost: bool = False, silent: bool = False, ahead: int = 0) -> None:
+        """ahead: so many deltas of the member were missed."""
+        message = Heartbeat(
+            member=name,
+            epoch=1,
+            number=self.numbers[name] + ahead,
+            observed_at=self.now,
+            reachable_at=0,
+            lost=lost,
+            silent=silent,
         )
+        assert self.is_gap(self.state.on_capacity(message)) == bool(ahead)
 
     @staticmethod
     def is_gap(answer: object) -> bool:

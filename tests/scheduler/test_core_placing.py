@@ -20,7 +20,7 @@ from services.scheduler.core.values import (
     Workload,
 )
 from shared.contracts.capacity import NodeClass
-from tests.scheduler.core_world import World, decided, deployment, node, policy, pool
+from tests.scheduler.core_world import World, decided, deployment, fleet, node, policy, pool, slots, snapshot
 
 BOTH = (("idc", "ack"),)
 TIERS = ("idc", "ack")
@@ -163,6 +163,33 @@ def test_a_member_that_may_not_be_used_is_named_with_the_reason(case: str, facts
     world.run()
     assert world.placed(web) == {"ack": 2}
     assert ("idc",) in [reason.members for reason in world.placement(web).reasons if reason.code == code], case
+
+
+def test_a_member_that_does_not_answer_keeps_what_it_has_and_gets_nothing_until_it_does() -> None:
+    world, web = two_tiers(1)
+    world.heartbeat("idc", silent=True)
+    assert world.run() == [], "nobody moves for it"
+    web = decided(world, deployment("web", 3, generation=2))
+    assert (world.placed(web), "MemberUnreachable" in world.codes(web)) == ({"idc": 1, "ack": 2}, True)
+    world.heartbeat("idc")
+    decided(world, deployment("web", 4, generation=3))
+    assert world.placed(web) == {"idc": 2, "ack": 2}
+
+
+@pytest.mark.parametrize("unusable", [{"silent": True}, {"ahead": 1}], ids=["silent", "gap"])
+def test_room_that_came_while_a_member_could_not_be_used_is_used_afterwards(unusable: dict[str, Any]) -> None:
+    world = fleet("idc", rooms={"idc": 2})
+    decided(world, deployment("other", 1))
+    web = decided(world, deployment("web", 2))
+    assert world.placement(web).pending == 1
+    world.heartbeat("idc", **unusable)
+    decided(world, deployment("other", 0, generation=2))
+    assert world.placement(web).pending == 1
+    world.heartbeat("idc") if "silent" in unusable else world.state.on_capacity(
+        snapshot("idc", slots("idc", 2), number=1)
+    )
+    world.run()
+    assert (world.placed(web), world.placement(web).pending) == ({"idc": 2}, 0)
 
 
 def test_a_toleration_lets_a_tainted_member_in() -> None:
@@ -324,8 +351,7 @@ def test_a_replica_that_was_placed_and_has_no_node_yet_waits_too() -> None:
 def test_what_waits_is_not_guessed_while_a_member_is_not_heard_of() -> None:
     world, web = two_tiers(4)
     world.delta("ack", bound={web.uid: 2})
-    world.numbers["idc"] = 7
-    world.heartbeat("idc", lost=False)  # a gap: what is bound there is not known
+    world.heartbeat("idc", ahead=7)  # what is bound there is not known
     decided(world, deployment("web", 3, generation=2))
     assert world.placed(web) == {"idc": 2, "ack": 1}
 

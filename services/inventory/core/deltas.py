@@ -70,7 +70,7 @@ class Ledger:
             for place, part in enumerate(parts)
         ]
 
-    def heartbeat(self, now: float, reachable_at: float, lost: bool) -> bytes:
+    def heartbeat(self, now: float, reachable_at: float, lost: bool, silent: bool = False) -> bytes:
         return Heartbeat(
             member=self.member,
             epoch=self.epoch,
@@ -78,6 +78,7 @@ class Ledger:
             observed_at=now,
             reachable_at=reachable_at,
             lost=lost,
+            silent=silent,
         ).encode()
 
 

@@ -134,12 +134,16 @@ class SchedulerState:
         """The member's facts from what people wish and what its capacity messages say."""
         feed = self.room.feed(member)
         old = self.fleet.members.get(member)
-        lost, heard = (feed.lost, feed.synced) if feed is not None else (False, False)
-        facts = replace(self._wishes[member], lost=lost, heard_of=heard)
+        facts = self._wishes[member]
+        if feed is not None:
+            facts = replace(facts, lost=feed.lost, silent=feed.silent, heard_of=feed.synced)
         if not self.fleet.put(facts, self.room.number(member)):
             return _NOBODY
-        if old is not None and replace(old, heard_of=heard) == facts:
-            return self._queue(self._records.interested(member), self._again) if heard else _NOBODY
+        if old is not None and replace(old, silent=facts.silent, heard_of=facts.heard_of) == facts:
+            if facts.silent or not facts.heard_of:
+                return _NOBODY
+            # Room that grew there meanwhile was of no use to those who wait, and was not kept for them.
+            return self._queue({*self._records.interested(member), *self._waiting.members()}, self._again)
         return self._queue(self._records.keys(), self._again)
 
     def on_status(self, status: Status) -> Set[WorkloadKey]:

@@ -111,6 +111,8 @@ def judge(policy: Policy, member: MemberFacts) -> tuple[Verdict, str, str]:
     taint = untolerated(member.taints, policy.tolerations, ("NoSchedule",))
     if taint is not None:
         return "stay", "ClusterTaintNotTolerated", f"the policy does not tolerate the cluster's taint {taint}"
+    if member.silent:
+        return "stay", "MemberUnreachable", "does not answer: no new replicas until it does"
     if not member.heard_of:
         return "stay", "CapacityUnknown", "its capacity is not known (yet)"
     return "open", "", ""

@@ -15,7 +15,7 @@ class Feed:
     number: int = -1
     synced: bool = False
     lost: bool = False
-    reachable_at: float = 0.0
+    silent: bool = False
     observed_at: float = 0.0
     chunks: list[Snapshot] = field(default_factory=list)
 
@@ -60,4 +60,4 @@ class Feed:
         if message.epoch > self.epoch or message.number > self.number:
             self.synced = False
         self.observed_at = message.observed_at
-        self.lost, self.reachable_at = message.lost, message.reachable_at
+        self.lost, self.silent = message.lost, message.silent

@@ -286,10 +286,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class MemberFacts:
-    """One cluster as policies see it. The app fills all but lost and heard_of, which capacity events tell.
+    """One cluster as policies see it. The app fills all but lost, silent and heard_of, which capacity events tell.
 
     wish: open, cordoned (no new replicas) or drained (and those there move away). lost: inventory says its
-    replicas should go elsewhere. heard_of: its capacity is known and without a gap.
+    replicas should go elsewhere. silent: it does not answer now. heard_of: its capacity is known and without a gap.
     """
 
     id: str
@@ -301,6 +301,7 @@ class MemberFacts:
     taints: tuple[Taint, ...] = ()
     wish: Literal["open", "cordoned", "drained"] = "open"
     lost: bool = False
+    silent: bool = False
     heard_of: bool = False
 
 

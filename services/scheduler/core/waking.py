@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right, insort
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 from typing import TypeAlias
 
 from services.scheduler.core.values import Shape, WorkloadKey
@@ -66,6 +66,10 @@ class Waiting:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def members(self) -> KeysView[WorkloadKey]:
+        """All that wait, in no order."""
+        return self._places.keys()
 
     def keys(self) -> list[WorkloadKey]:
         """In the order in which they are served."""
