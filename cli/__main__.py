@@ -1,5 +1,22 @@
-"""`python -m cli` is `brim`."""
+"""`brim`, and `python -m cli`. It loads the rest only inside `main`, so that Ctrl-C before anything runs is as quiet
+as it is later."""
 
-from cli.main import main
+from __future__ import annotations
 
-main()
+import sys
+
+INTERRUPTED = 130  # as shells say of a command that Ctrl-C ended
+
+
+def main() -> None:
+    try:
+        from cli.main import run
+
+        status = run()
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,13 +6,16 @@ folder needs no options.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
+import click
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.bus import Bus
@@ -23,6 +26,8 @@ from shared.settings import Settings
 
 FILE = "connection.json"
 CONNECT = 5.0  # seconds until a server that does not answer is given up
+NOTICE = 1.0  # seconds until a person is told what is waited for
+SCHEMES = ("nats", "tls", "ws", "wss")
 
 
 class Connection(BaseModel):
@@ -55,12 +60,19 @@ def find(settings: Settings, *, server: str | None, data: Path | None) -> Target
     """The brim to talk to. Raises Misconfigured where nothing says which."""
     folder = data or settings.data
     known = read(folder)
+    if server is not None:
+        require_address(server, "--server")
     if server is None and (settings.bus.url or os.environ.get("NATS_URL")):
         clock = known.clock if known is not None and data is not None else make_clock(settings.clock)
         return Target(settings, clock, settings.kubeconfig, "the environment")
     if server is None and known is None:
         raise Misconfigured(
             f"no brim runs in {folder}: start one with `brim up`, or name a NATS server with --server nats://HOST:PORT"
+        )
+    if server is None and known is not None and not alive(known.pid):
+        raise Misconfigured(
+            f"brim no longer runs in {folder}: its process {known.pid} ended without a word; "
+            f"start it again with `brim up{data_option(folder)}`"
         )
     bus = settings.bus.model_copy(update={"url": server or (known.server if known else "")})
     same = known is not None and server in (None, known.server)
@@ -70,6 +82,37 @@ def find(settings: Settings, *, server: str | None, data: Path | None) -> Target
         known.kubeconfig if known is not None and same else settings.kubeconfig,
         "--server" if server else str(folder / FILE),
     )
+
+
+def require_address(text: str, source: str) -> None:
+    """Raises Misconfigured for what no NATS client could use."""
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        scheme, separator, _ = part.partition("://")
+        address = urlsplit(part if separator else f"nats://{part}")
+        try:
+            usable = bool(address.hostname) and (address.port or 1) > 0
+        except ValueError:
+            usable = False
+        if not usable or (separator and scheme not in SCHEMES):
+            raise Misconfigured(f"{source} {part!r} is no address of a NATS server: give one such as nats://HOST:4222")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs. 0 is one that nobody knows, and counts as running."""
+    if pid == 0:
+        return True
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def data_option(folder: Path) -> str:
+    """What a command needs to find a brim there: nothing where it looks by itself."""
+    return "" if folder == Path(".brim") else f" --data {folder}"
 
 
 def read(folder: Path) -> Connection | None:
@@ -100,15 +143,20 @@ def remove(folder: Path) -> None:
 @asynccontextmanager
 async def connect(target: Target, *, timeout: float = CONNECT) -> AsyncIterator[Bus]:
     """A bus for one command. Raises BusUnavailable when no server answers within `timeout` seconds."""
+    where = target.settings.bus.shown
+    patience = asyncio.get_running_loop().call_later(
+        NOTICE, lambda: click.echo(f"Waiting for the NATS server at {where} …", err=True)
+    )
     entering = Bus.connect(target.settings.bus, name="cli")
     try:
         with anyio.fail_after(timeout):
             bus = await entering.__aenter__()
     except TimeoutError:
-        where = target.settings.bus.shown
         raise BusUnavailable(
             f"no NATS server answers at {where} (named by {target.source}): is brim running? `brim up` starts it"
         ) from None
+    finally:
+        patience.cancel()
     try:
         yield bus
     finally:

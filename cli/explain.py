@@ -5,74 +5,107 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from cli.fleet_tables import Workload, shares_text
-from cli.tables import NONE, Table, render
+from cli.fleet_tables import Workload, age, is_whole, shares_text, stuck
+from cli.tables import NONE, Paint, Table, render
 from shared.contracts.placement import Placement, Seen, Share
 
 
-def explanation(workload: Workload, history: Sequence[Placement], now: float) -> str:
+def explanation(workload: Workload, history: Sequence[Placement], now: float, *, paint: Paint | None = None) -> str:
     """The whole page: the decision in force, member by member, its reasons, and how it came to be."""
-    parts = [headline(workload)]
-    if workload.placement is None:
-        parts.append("Nothing is decided yet: does `brim run scheduler` run, and does a policy select this object?")
-        return "\n\n".join(parts)
-    parts.append(render(room_table(workload)))
-    parts += reasons(workload.placement, now)
+    placement = workload.placement
+    if placement is None:
+        why = "Nothing is decided yet: does `brim run scheduler` run, and does a policy select this object?"
+        return f"{workload.desired.ref}\n\n{why}"
+    looked = last_look(placement, history)
+    parts = [headline(workload, placement, looked, now)]
+    if workload.divided:
+        parts.append(render(room_table(workload, placement, looked), paint=paint))
+    else:
+        parts.append(render(whole_table(workload, placement), paint=paint))
+    parts += reasons(placement, now)
     if history:
-        parts.append("History\n" + render(history_table(history)))
+        parts.append("History\n" + render(history_table(history), paint=paint))
     return "\n\n".join(parts)
 
 
-def headline(workload: Workload) -> str:
-    ref, placement = workload.desired.ref, workload.placement
-    lines = [f"{ref}"]
-    if placement is not None:
-        lines.append(f"Policy:   {placement.policy or 'none selects it: its placement is frozen'}")
-        if workload.divided:
-            lines.append(
-                f"Replicas: {placement.wanted} wanted, {workload.placed} placed, {workload.ready} ready, "
-                f"{placement.pending} pending"
-            )
-        lines.append(f"Decided:  {moment(placement.decided_at)}, because: {placement.cause}")
-        if placement.generation < workload.desired.generation:
-            lines.append("A newer change of this object is not decided yet.")
+def last_look(placement: Placement, history: Sequence[Placement]) -> Placement:
+    """The newest placement that looked at room: one that only settles what was decided before does not."""
+    newest = sorted(history, key=_order, reverse=True)
+    return next((entry for entry in (placement, *newest) if entry.seen.members), placement)
+
+
+def headline(workload: Workload, placement: Placement, looked: Placement, now: float) -> str:
+    lines = [f"{workload.desired.ref}", f"Policy:   {placement.policy or 'none selects it: its placement is frozen'}"]
+    if workload.divided:
+        lines.append(
+            f"Replicas: {placement.wanted} wanted, {workload.placed} placed, {workload.ready} ready, "
+            f"{placement.pending} pending"
+        )
+    lines.append(f"Decided:  {ago(placement.decided_at, now)}, because: {placement.cause}")
+    if looked is not placement:
+        lines.append(f"Room:     as seen {ago(looked.decided_at, now)}, because: {looked.cause}")
+    if placement.generation < workload.desired.generation:
+        lines.append("A newer change of this object is not decided yet.")
     return "\n".join(lines)
 
 
-def room_table(workload: Workload) -> Table:
-    """Per member: the room that the decision saw, by kind, and what it was given."""
-    placement = workload.placement
-    assert placement is not None
-    seen = placement.seen
+def ago(seconds: float, now: float) -> str:
+    return f"{moment(seconds)} UTC ({age(seconds, now)} ago)"
+
+
+def room_table(workload: Workload, placement: Placement, looked: Placement) -> Table:
+    """Per member: the room that was seen, by kind, and what it was given."""
+    seen = looked.seen
     place = {member: number for number, member in enumerate(seen.members)}
     shares = {share.member: share for share in placement.shares}
-    ready = {status.member: status.ready for status in workload.statuses}
+    statuses = {status.member: status for status in workload.statuses}
     told = {member: reason.message for reason in placement.reasons for member in reason.members}
-    outcomes = {outcome.member: outcome for outcome in workload.outcomes}
     rows = []
     for member in dict.fromkeys([*seen.members, *shares, *told]):
-        number, share = place.get(member), shares.get(member)
-        column = "-" if number is None else None
-        outcome = outcomes.get(member)
-        why = told.get(member, "") or _by_room(seen, number, share)
-        if outcome is not None and outcome.result in ("retrying", "failed", "conflict"):
-            why = "; ".join(part for part in (why, f"{outcome.result}: {outcome.message}") if part)
+        number, share, status = place.get(member), shares.get(member), statuses.get(member)
+        why = [told.get(member, "") or _by_room(seen, number, share), *(stuck(status) if status else ())]
+        why.append(_trouble(workload, member))
         if share is not None and share.retiring:
-            why = "; ".join(part for part in (why, f"{share.retiring} leave once replacements are Ready") if part)
+            why.append(f"{share.retiring} leave once replacements are Ready")
         rows.append(
             (
                 member,
-                column or str(seen.tiers[number or 0] + 1),
-                column or str(seen.free[number or 0]),
-                column or str(seen.elastic[number or 0]),
-                column or str(seen.virtual[number or 0]),
-                column or f"+{seen.given[number or 0]}",
+                *_seen_cells(seen, number),
                 "0" if share is None or not share.present else str(share.replicas),
-                str(ready.get(member, 0)),
-                why or NONE,
+                str(status.ready if status is not None else 0),
+                "; ".join(part for part in why if part) or NONE,
             )
         )
     return Table(("MEMBER", "TIER", "FREE", "ELASTIC", "VIRTUAL", "GIVEN", "REPLICAS", "READY", "WHY"), tuple(rows))
+
+
+def _seen_cells(seen: Seen, number: int | None) -> tuple[str, ...]:
+    if number is None:
+        return ("-",) * 5
+    counts = (seen.tiers[number] + 1, seen.free[number], seen.elastic[number], seen.virtual[number])
+    return (*(str(count) for count in counts), f"+{seen.given[number]}")
+
+
+def whole_table(workload: Workload, placement: Placement) -> Table:
+    """Of an object without replicas: the members that hold it, and why others do not."""
+    told = {member: reason.message for reason in placement.reasons for member in reason.members}
+    results = {outcome.member: outcome for outcome in workload.outcomes if not outcome.order < placement.order}
+    held = {share.member for share in placement.shares if share.present}
+    rows = []
+    for member in dict.fromkeys([*(share.member for share in placement.shares), *told]):
+        outcome = results.get(member)
+        why = (told.get(member, ""), _trouble(workload, member))
+        result = outcome.result if outcome is not None else "not yet applied" if member in held else "not there"
+        rows.append((member, result, "; ".join(part for part in why if part) or NONE))
+    return Table(("MEMBER", "RESULT", "WHY"), tuple(rows))
+
+
+def _trouble(workload: Workload, member: str) -> str:
+    """What keeps the executor from carrying the placement out there."""
+    for outcome in workload.outcomes:
+        if outcome.member == member and outcome.result in ("retrying", "failed", "conflict"):
+            return f"{outcome.result}: {outcome.message}"
+    return ""
 
 
 def _by_room(seen: Seen, number: int | None, share: Share | None) -> str:
@@ -100,7 +133,7 @@ def reasons(placement: Placement, now: float) -> list[str]:
     elif general:
         parts.append("Notes\n" + "\n".join(general))
     resting = [
-        f"- {rest.member} rests until {moment(rest.until)} (stuck {rest.step} times in a row)"
+        f"- {rest.member} rests until {moment(rest.until)} UTC (stuck {rest.step} times in a row)"
         for rest in placement.rests
         if rest.until > now
     ]
@@ -114,15 +147,16 @@ def history_table(history: Sequence[Placement]) -> Table:
             moment(entry.decided_at),
             str(entry.order),
             entry.cause,
-            str(entry.wanted),
-            str(entry.pending),
+            *(("-", "-") if is_whole(entry) else (str(entry.wanted), str(entry.pending))),
             shares_text(entry),
         )
-        for entry in sorted(
-            history, key=lambda placement: (placement.order.epoch, placement.order.counter), reverse=True
-        )
+        for entry in sorted(history, key=_order, reverse=True)
     ]
     return Table(("DECIDED", "ORDER", "CAUSE", "WANTED", "PENDING", "MEMBERS"), tuple(rows))
+
+
+def _order(placement: Placement) -> tuple[int, int]:
+    return placement.order.epoch, placement.order.counter
 
 
 def moment(seconds: float) -> str:

@@ -18,6 +18,12 @@ from shared.contracts.placement import Placement
 from shared.contracts.status import Status
 from simulator.columns import duration
 
+PROVISIONING = {
+    "ordered": "nodes are being added",
+    "no-stock": "no stock to add nodes",
+    "failed": "adding nodes failed",
+    "none": "no node takes them",
+}
 SILENT = 60.0  # fleet seconds without a word from inventory, after which nothing is known of a member
 UNREACHABLE = 30.0  # fleet seconds since a member last answered inventory
 
@@ -52,6 +58,23 @@ class Workload:
     def pending(self) -> int:
         return self.placement.pending if self.placement else 0
 
+    @property
+    def applied(self) -> int:
+        """Members in which the placement in force was carried out."""
+        if self.placement is None:
+            return 0
+        order = self.placement.order
+        done = {entry.member for entry in self.outcomes if entry.result == "applied" and not entry.order < order}
+        return sum(share.member in done for share in self.placement.shares if share.present)
+
+
+def stuck(status: Status) -> list[str]:
+    """`2 unschedulable: nodes are being added`, one for each thing that the autoscaler says."""
+    counts: dict[str, int] = {}
+    for entry in status.unschedulable:
+        counts[entry.provisioning] = counts.get(entry.provisioning, 0) + entry.count
+    return [f"{count} unschedulable: {PROVISIONING[said]}" for said, count in counts.items()]
+
 
 def age(since: float, now: float) -> str:
     return duration(now - since) if since else "<unknown>"
@@ -62,12 +85,17 @@ def members_of(placement: Placement | None) -> dict[str, int]:
     return {share.member: share.replicas for share in placement.shares if share.present} if placement else {}
 
 
+def is_whole(placement: Placement) -> bool:
+    """It has no replicas to count."""
+    return placement.whole and not placement.wanted
+
+
 def shares_text(placement: Placement | None) -> str:
     """`idc:2,ack:2`; whole objects name the members alone."""
     if placement is None:
         return NONE
     found = members_of(placement)
-    if placement.whole and not placement.wanted:
+    if is_whole(placement):
         return joined(found)
     return joined(f"{member}:{replicas}" for member, replicas in found.items())
 
@@ -93,6 +121,24 @@ def workload_table(found: Sequence[Workload], now: float, *, wide: bool = False,
     return Table(tuple(["NAMESPACE", *heading] if namespaces else heading), tuple(rows))
 
 
+def whole_table(found: Sequence[Workload], now: float, *, wide: bool = False, namespaces: bool = False) -> Table:
+    """Objects without replicas: the members that are to hold them, and in how many of those they are."""
+    rows = []
+    for entry in found:
+        cells = [
+            entry.desired.ref.name,
+            shares_text(entry.placement),
+            f"{entry.applied}/{len(members_of(entry.placement))}" if entry.placement is not None else "-",
+            age(entry.desired.created_at, now),
+        ]
+        if wide:
+            cells += [entry.placement.policy if entry.placement and entry.placement.policy else NONE]
+            cells += [str(entry.desired.generation)]
+        rows.append(tuple([entry.desired.ref.namespace, *cells] if namespaces else cells))
+    heading = ["NAME", "MEMBERS", "APPLIED", "AGE", *(["POLICY", "GENERATION"] if wide else [])]
+    return Table(tuple(["NAMESPACE", *heading] if namespaces else heading), tuple(rows))
+
+
 def placement_table(found: Sequence[Placement], now: float, *, wide: bool = False, namespaces: bool = False) -> Table:
     columns = ["NAME", "KIND", "WANTED", "PENDING", "MEMBERS", "CAUSE", "AGE"]
     rows = []
@@ -100,8 +146,7 @@ def placement_table(found: Sequence[Placement], now: float, *, wide: bool = Fals
         cells = [
             entry.ref.name,
             entry.ref.kind,
-            str(entry.wanted),
-            str(entry.pending),
+            *(("-", "-") if is_whole(entry) else (str(entry.wanted), str(entry.pending))),
             shares_text(entry),
             entry.cause,
             age(entry.decided_at, now),
@@ -183,6 +228,14 @@ class MemberLine:
     replicas: int = 0
 
 
+def member_status(line: MemberLine, now: float) -> JsonObject:
+    """What scripts read of a member, beside its manifest."""
+    found: JsonObject = {"state": member_state(line.cluster, line.last, now), "replicas": line.replicas}
+    if line.last is not None:
+        found["heardAt"] = rfc3339(line.last.observed_at)
+    return found
+
+
 def cluster_table(found: Sequence[MemberLine], now: float, *, wide: bool = False) -> Table:
     columns = ("NAME", "ALIAS", "STATUS", "PROVIDER", "REGION", "REPLICAS", "AGE")
     rows = []
@@ -203,6 +256,31 @@ def cluster_table(found: Sequence[MemberLine], now: float, *, wide: bool = False
     return Table((*columns, "STOCK", "TAINTS", "LABELS") if wide else columns, tuple(rows))
 
 
+def status_of(workload: Workload) -> JsonObject:
+    """What scripts read beside the manifest, under `status`: numbers of the whole fleet, and of each member."""
+    placement = workload.placement
+    if placement is None:
+        return {}
+    found: JsonObject = {
+        "placedGeneration": placement.generation,
+        "policy": placement.policy,
+        "members": {
+            share.member: {
+                "replicas": share.replicas,
+                "ready": sum(status.ready for status in workload.statuses if status.member == share.member),
+            }
+            if workload.divided
+            else {}
+            for share in placement.shares
+            if share.present
+        },
+    }
+    if workload.divided:
+        found |= {"desired": workload.wanted, "placed": workload.placed}
+        found |= {"ready": workload.ready, "pending": workload.pending}
+    return found
+
+
 def object_of(entry: Desired) -> JsonObject:
     """The manifest as the API would show it: with uid, generation and creation time."""
     metadata = dig(entry.manifest, "metadata")
@@ -218,25 +296,23 @@ def born(manifest: JsonObject) -> float:
 
 
 def status_table(workload: Workload, now: float) -> Table:
-    """How one workload fares in each member, and what became of its last placement there."""
+    """How one object fares in each member, and what became of its last placement there."""
     statuses = {status.member: status for status in workload.statuses}
     outcomes = {outcome.member: outcome for outcome in workload.outcomes}
     rows = []
     for member in sorted(statuses.keys() | outcomes.keys()):
         status, outcome = statuses.get(member), outcomes.get(member)
-        stuck = sum(entry.count for entry in status.unschedulable) if status else 0
-        rows.append(
-            (
-                member,
-                f"{status.ready}/{status.replicas}" if status else "-",
-                str(status.updated) if status else "-",
-                str(status.pending) if status else "-",
-                str(stuck),
-                outcome.result if outcome else NONE,
-                age(outcome.at, now) if outcome else "-",
-                outcome.message if outcome else "",
-            )
+        counts = (
+            f"{status.ready}/{status.replicas}" if status else "-",
+            str(status.updated) if status else "-",
+            str(status.pending) if status else "-",
+            str(sum(entry.count for entry in status.unschedulable)) if status else "-",
         )
-    return Table(
-        ("CLUSTER", "READY", "UP-TO-DATE", "PENDING", "UNSCHEDULABLE", "RESULT", "AGE", "MESSAGE"), tuple(rows)
-    )
+        became = (
+            outcome.result if outcome else NONE,
+            age(outcome.at, now) if outcome else "-",
+            outcome.message if outcome else "",
+        )
+        rows.append((member, *(counts if workload.divided else ()), *became))
+    counted = ("READY", "UP-TO-DATE", "PENDING", "UNSCHEDULABLE") if workload.divided else ()
+    return Table(("CLUSTER", *counted, "RESULT", "AGE", "MESSAGE"), tuple(rows))

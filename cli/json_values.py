@@ -36,3 +36,15 @@ def objects_of(value: JsonValue, *path: str) -> list[JsonObject]:
     """The objects in a list; whatever else stands there is left out."""
     found = dig(value, *path)
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def labels_of(manifest: JsonValue) -> dict[str, str]:
+    return table_of(manifest, "metadata", "labels")
+
+
+def name_of(manifest: JsonValue) -> str:
+    return text(manifest, "metadata", "name")
+
+
+def namespace_of(manifest: JsonValue) -> str:
+    return text(manifest, "metadata", "namespace")

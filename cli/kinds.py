@@ -56,6 +56,16 @@ KINDS = (
     ),
     Kind("scheduling.alibabacloud.com", "v1alpha1", "ResourcePolicy", "resourcepolicies", ("rp",)),
 )
+POOL = Kind("", "v1", "Pool", "pools", ("pool", "nodepool", "nodepools"), namespaced=False)
+
+# These have no view of their own in the fleet: they are looked up in the members.
+IN_MEMBERS = frozenset({"pods", "nodes", "replicasets", "events", "pools", "daemonsets"})
+
+# Words for what the fleet itself has, beside those of the kinds above.
+POLICY_WORDS = frozenset({"policy", "policies"})
+PLACEMENT_WORDS = frozenset({"placement", "placements"})
+POLICY_KINDS = frozenset({"PropagationPolicy", "ClusterPropagationPolicy"})
+
 CLUSTER_SCOPED = frozenset(kind.kind for kind in KINDS if not kind.namespaced) | {
     "ClusterRole",
     "ClusterRoleBinding",

@@ -9,11 +9,12 @@ import traceback
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
+from cli.__main__ import INTERRUPTED
+from cli.colours import painted
 from cli.commands import COMMANDS, command
-from cli.session import leaf, sentences
-
-INTERRUPTED = 130  # as shells say of a command that Ctrl-C ended
+from cli.complaints import leaf, sentences
 
 EPILOG = """\b
 Examples:
@@ -34,6 +35,15 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return command(cmd_name)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        own = click.Command.shell_complete(self, ctx, incomplete)  # options; a Group's would load every command
+        found = [(name, entry) for name, entry in COMMANDS.items() if name.startswith(incomplete)]
+        return [*(CompletionItem(name, help=entry.summary) for name, entry in found), *own]
+
 
 @click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="brim", prog_name="brim")
@@ -50,35 +60,25 @@ def run(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("brim").addHandler(logging.NullHandler())
     try:
         status = cli.main(arguments, prog_name="brim", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has had enough; without this, Python complains once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:  # noqa: BLE001 - a person gets a sentence, whatever went wrong
-        return _complain(error)
+        return _complain(leaf(error))
     return status if isinstance(status, int) else 0
 
 
-def _complain(error: Exception) -> int:
-    found = leaf(error)
-    if isinstance(found, click.ClickException):
-        found.show()
-        return found.exit_code
+def _complain(error: BaseException) -> int:
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has had enough; without this, Python complains once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     for line in sentences(error):
-        click.echo(f"Error: {line}", err=True)
+        click.echo(f"{painted('Error:', sys.stderr, fg='red')} {line}", err=True)
     if os.environ.get("BRIM_LOG__LEVEL") == "debug":
         traceback.print_exception(error)
     return 1
-
-
-def main() -> None:
-    sys.exit(run())
-
-
-if __name__ == "__main__":
-    main()

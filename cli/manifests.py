@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import click
+
 from cli.json_values import text
 from cli.kinds import CLUSTER_SCOPED
 from services.scheduler.intake.documents import read
@@ -75,7 +77,13 @@ def _contents(paths: Sequence[str]) -> list[tuple[str, bytes]]:
 
 def _content(path: str) -> list[tuple[str, bytes]]:
     if path == STDIN:
+        if sys.stdin.isatty():
+            click.echo("Reading manifests from standard input; Ctrl-D ends them", err=True)
         return [("standard input", sys.stdin.buffer.read())]
+    if "://" in path:
+        raise Misconfigured(
+            f"{path} is an address, not a file: fetch it first, as in `curl -s {path} | brim apply -f -`"
+        )
     place = Path(path)
     files = sorted(file for file in place.iterdir() if file.suffix in SUFFIXES) if place.is_dir() else [place]
     if not files:

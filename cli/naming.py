@@ -7,16 +7,13 @@ from collections.abc import Sequence
 import click
 
 from cli import reading
-from cli.kinds import Kind, find_kind, require_kind
+from cli.kinds import PLACEMENT_WORDS, POLICY_KINDS, POLICY_WORDS, Kind, find_kind, require_kind
 from shared.bus import Bus
 from shared.contracts.refs import ObjectRef
 from shared.errors import NotFound
 
 DEFAULT_NAMESPACE = "default"
-
-namespace_option = click.option(
-    "-n", "--namespace", default=DEFAULT_NAMESPACE, show_default=True, metavar="NAMESPACE", help="Of the object."
-)
+FLEET_WORDS = POLICY_WORDS | PLACEMENT_WORDS
 
 
 def split(words: Sequence[str]) -> list[tuple[str, str]]:
@@ -58,8 +55,10 @@ async def find_desired(bus: Bus, word: str, name: str, namespace: str) -> Object
     if fitting:
         several = ", ".join(f"{ref.kind.lower()}/{ref.name}" for ref in fitting)
         raise click.UsageError(f"several objects are named {name!r}: say which of {several}")
-    if word and find_kind(word) is None and not any(fits(word, ref) for ref in refs):
+    if word and find_kind(word) is None and word.lower() not in FLEET_WORDS and not any(fits(word, r) for r in refs):
         require_kind(word)
+    if not word and find_kind(name) is not None:
+        raise click.UsageError(f"name the object too: {name} NAME, or {name}/NAME")
     what = f"{word} {name!r}" if word else repr(name)
     raise NotFound(
         f"{what} not found in namespace {namespace!r} of the fleet: `brim get {word or 'deploy'} -A` lists all"
@@ -68,6 +67,10 @@ async def find_desired(bus: Bus, word: str, name: str, namespace: str) -> Object
 
 def fits(word: str, ref: ObjectRef) -> bool:
     """Whether a word for a kind means this object's."""
+    if word.lower() in POLICY_WORDS:
+        return ref.kind in POLICY_KINDS
+    if word.lower() in PLACEMENT_WORDS:
+        return ref.kind not in POLICY_KINDS and ref.kind != "Cluster"
     kind = find_kind(word)
     if kind is not None:
         return kind.kind == ref.kind

@@ -82,7 +82,7 @@ class _Room:
     bound: dict[str, int] = field(default_factory=dict)
 
 
-def plan(fleet: Path, wanted: Sequence[JsonObject], previous: Path | None) -> Planned:
+def plan(fleet: Path, wanted: Sequence[JsonObject], previous: Previous) -> Planned:
     """What would be decided for a fleet file. previous: an earlier plan, whose replicas run already.
 
     Raises Misconfigured, Invalid for files that cannot be read; faults of the manifests are in the answer.
@@ -95,7 +95,7 @@ def plan(fleet: Path, wanted: Sequence[JsonObject], previous: Path | None) -> Pl
     if faults or more or verdict.faults:
         return Planned(faults=tuple(FieldFault.of(fault) for fault in (*faults, *more, *verdict.faults)))
     warnings = tuple(f"{write.desired.ref}: {text}" for write in verdict.writes for text in write.warnings)
-    decided = _decide(members, [write.desired for write in verdict.writes], read_previous(previous))
+    decided = _decide(members, [write.desired for write in verdict.writes], previous)
     return Planned(placements=tuple(decided), warnings=warnings)
 
 
@@ -108,7 +108,10 @@ def read_previous(path: Path | None) -> Previous:
     except OSError as error:
         raise Misconfigured(f"{path}: {error.strerror}; give what `brim plan -o json` printed") from None
     except ValidationError as error:
-        raise Invalid(faults_of(error, str(path))) from None
+        faults = faults_of(error, str(path))
+        if any(not fault.field for fault in faults):  # no JSON, or no object
+            raise Misconfigured(f"{path}: {faults[0].message}; give what `brim plan -o json` printed") from None
+        raise Invalid(faults) from None
 
 
 def _decide(members: Sequence[Member], desired: Sequence[Desired], previous: Previous) -> list[Placement]:

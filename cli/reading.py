@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -32,17 +33,28 @@ C = TypeVar("C", bound=Contract)
 
 @asynccontextmanager
 async def replayed(bus: Bus, stream: str, filters: Sequence[str] = ()) -> AsyncIterator[View]:
-    """A view that has seen all there is, kept alive while the block runs. Raises BusUnavailable, NotFound."""
+    """A view that has seen all there is, kept alive while the block runs. Raises BusUnavailable."""
+    try:
+        await bus.stream_info(stream)
+    except NotFound:
+        # Retryable: a server that has just started again knows its streams a moment later.
+        raise BusUnavailable(
+            f"this NATS server has no stream {stream}: no brim has run on it yet; `brim up --server URL` or "
+            "`brim run` starts one"
+        ) from None
     view = bus.view(stream, filters)
-    async with anyio.create_task_group() as group:
-        group.start_soon(view.run)
-        try:
-            with anyio.fail_after(REPLAY):
-                await view.ready()
-        except TimeoutError:
-            raise BusUnavailable(f"stream {stream} was not read within {REPLAY:g} s: does brim run there?") from None
+    running, seen_all = asyncio.create_task(view.run()), asyncio.create_task(view.ready())
+    try:
+        await asyncio.wait({running, seen_all}, timeout=REPLAY, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()  # it ends by an error alone
+        if not seen_all.done():
+            raise BusUnavailable(f"stream {stream} was not read within {REPLAY:g} s: does the NATS server run?")
         yield view
-        group.cancel_scope.cancel()
+    finally:
+        running.cancel()
+        seen_all.cancel()
+        await asyncio.gather(running, seen_all, return_exceptions=True)
 
 
 async def newest(bus: Bus, contract: type[C], stream: str, filters: Sequence[str] = ()) -> list[C]:
@@ -147,8 +159,9 @@ async def member_objects(
 async def _ask(
     bus: Bus, cluster: ClusterManifest, kind: Kind, namespace: str, name: str, selector: str
 ) -> list[MemberObject]:
+    events = kind.resource == "events" and not name  # cached events would be without what they say
     read = Read(
-        verb="object" if name else "list",
+        verb="object" if name else "events" if events else "list",
         group=kind.group,
         version=kind.version or "v1",
         resource=kind.plural,

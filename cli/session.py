@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
-from collections.abc import Awaitable, Callable, Iterable
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
@@ -22,7 +23,7 @@ from shared.bus import Bus
 from shared.clock import Clock
 from shared.contracts.outcome import FieldFault
 from shared.contracts.submit import Answer
-from shared.errors import BrimError, Fault, Invalid
+from shared.errors import BusUnavailable, Fault, Invalid
 from shared.settings import LogSettings, load
 
 P = ParamSpec("P")
@@ -30,6 +31,8 @@ T = TypeVar("T")
 Form = Literal["json", "yaml"]
 
 INTAKE = 30.0  # seconds for an answer of the intake
+UNSERVED = 5.0  # seconds in which a service must be there
+ASK_AGAIN = 0.1  # seconds between two questions until it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,24 @@ class Session:
 
     async def submit(self, subject: str, payload: bytes) -> Answer:
         """Ask the intake. Raises Invalid with every fault, where it found any: then nothing was accepted."""
-        answer = Answer.decode(await self.bus.request(subject, payload, timeout=INTAKE))
+        answer = Answer.decode(await self.ask(subject, payload, timeout=INTAKE))
         raise_faults(answer.faults)
         return answer
+
+    async def ask(self, subject: str, payload: bytes, *, timeout: float) -> bytes:
+        """A service's answer. One that starts just now is waited for: nobody has seen the question, so that it may be
+        asked again. Raises BusUnavailable where none serves it within a few seconds."""
+        told, deadline = False, anyio.current_time() + UNSERVED
+        while True:
+            try:
+                return await self.bus.request(subject, payload, timeout=timeout)
+            except BusUnavailable as error:
+                if error.code != "NotServed" or anyio.current_time() >= deadline:
+                    raise
+            if not told and anyio.current_time() >= deadline - UNSERVED + connection.NOTICE:
+                told = True
+                warn(f"Waiting for a service that answers on {subject} …")
+            await anyio.sleep(ASK_AGAIN)
 
 
 def raise_faults(faults: Iterable[FieldFault]) -> None:
@@ -74,10 +92,14 @@ def connected(command: Callable[Concatenate[Session, P], Awaitable[None]]) -> Ca
     @target_options
     @functools.wraps(command)
     def body(server: str | None, data: Path | None, *args: P.args, **kwargs: P.kwargs) -> None:
-        target = connection.find(load(), server=server, data=data)
-        run_connected(target, lambda session: command(session, *args, **kwargs))
+        run_connected(target_of(server, data), lambda session: command(session, *args, **kwargs))
 
     return body
+
+
+def target_of(server: str | None, data: Path | None) -> Target:
+    """The brim that --server, --data and the settings mean. Raises Misconfigured."""
+    return connection.find(load(), server=server, data=data)
 
 
 def run_connected(target: Target, use: Callable[[Session], Awaitable[T]]) -> T:
@@ -85,13 +107,35 @@ def run_connected(target: Target, use: Callable[[Session], Awaitable[T]]) -> T:
 
     async def run() -> T:
         async with connection.connect(target) as bus:
-            return await use(Session(bus, target.clock, target))
+            with _telling_of_the_bus():
+                return await use(Session(bus, target.clock, target))
 
     return anyio.run(run)
 
 
-def output_option(*forms: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option("-o", "--output", type=click.Choice(forms), help="Form of the output; a table by default.")
+class _Told(logging.Handler):
+    """What the bus logs, as plain lines: a command that goes on must not fall silent where the server is away."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(record.getMessage())
+
+
+@contextmanager
+def _telling_of_the_bus() -> Iterator[None]:
+    log, handler = logging.getLogger("brim.bus"), _Told(logging.INFO)
+    before = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+def output_option(*forms: str, otherwise: str = "a table") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """-o. otherwise: what is printed without it."""
+    return click.option("-o", "--output", type=click.Choice(forms), help=f"Form of the output; {otherwise} by default.")
 
 
 def log_level_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -120,27 +164,3 @@ def echo_as(form: str, value: JsonValue) -> None:
 
 def warn(message: str) -> None:
     click.echo(message, err=True)
-
-
-def style(text: str, **styles: bool | str) -> str:
-    """Colour and weight where standard output is a terminal, plain text elsewhere."""
-    return click.style(text, **styles) if sys.stdout.isatty() else text  # type: ignore[arg-type]
-
-
-def leaf(error: BaseException) -> BaseException:
-    """The one error inside groups of one, as task groups wrap them."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
-def sentences(error: BaseException) -> list[str]:
-    """What a person reads of an error: one line, or one per fault."""
-    found = leaf(error)
-    if isinstance(found, Invalid):
-        return [str(fault) for fault in found.faults]
-    if isinstance(found, BaseExceptionGroup):
-        return [line for part in found.exceptions for line in sentences(part)]
-    if isinstance(found, BrimError):
-        return [" ".join(str(found).split())]
-    return [f"unexpected {type(found).__name__}: {' '.join(str(found).split())}"]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cli.json_values import table_of, text
-from shared.contracts.annotations import MANAGED_LABEL, WORKLOAD_LABEL
+from shared.contracts.annotations import MANAGED_LABEL
 from shared.contracts.base import JsonObject
 from simulator.columns import GENERIC, PRINTERS
 
 NONE = "<none>"
 GAP = "   "
+STATES = frozenset({"STATUS", "RESULT", "SEEN"})  # columns whose cells name a state
+UNMANAGED = ("pods", "events")  # what these hold is never the fleet's own
 PASSING = frozenset({"AGE", "DURATION", "LAST SEEN"})  # columns that change by time alone
+Paint = Callable[[str, bool], str]  # (a cell, whether it is a heading) → the cell as a terminal shows it
 UNREAD = ("configmaps", "secrets")  # inventory never takes their contents out of a member: no count of them either
 
 
@@ -33,17 +37,32 @@ class MemberObject:
     manifest: JsonObject
 
 
-def render(table: Table, *, header: bool = True, only: Sequence[int] | None = None) -> str:
+def render(table: Table, *, header: bool = True, only: Sequence[int] | None = None, paint: Paint | None = None) -> str:
     """Left-aligned columns, as wide as their widest cell; no spaces at the ends of lines.
 
-    only: places of the rows to show; the columns stay as wide as all rows need them.
+    only: places of the rows to show; the columns stay as wide as all rows need them. paint: colours the cells of
+    columns that name a state, and gets the headings too.
     """
     rows = table.rows if only is None else tuple(table.rows[place] for place in only)
-    lines = [table.columns, *rows] if header else list(rows)
     everything = [table.columns, *table.rows] if header or only is not None else list(table.rows)
-    widths = [max((len(line[place]) for line in everything), default=0) for place in range(len(table.columns))]
-    return "\n".join(
-        GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    widths = [max((wide(line[place]) for line in everything), default=0) for place in range(len(table.columns))]
+    states = [paint is not None and column in STATES for column in table.columns]
+    lines = []
+    for line in [table.columns, *rows] if header else rows:
+        cells = [cell + " " * (width - wide(cell)) for cell, width in zip(line, widths, strict=True)]
+        cells[-1] = cells[-1].rstrip()
+        if paint is not None:
+            heading = line is table.columns
+            cells = [paint(cell, heading) if one or heading else cell for cell, one in zip(cells, states, strict=True)]
+        lines.append(GAP.join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def wide(cell: str) -> int:
+    """Columns of a terminal that a cell takes: letters of the far east take two, accents of their own none."""
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in cell
     )
 
 
@@ -53,15 +72,15 @@ def member_table(
     """Objects of several members. resource: `pods`, `deployments.apps`, …; now: Unix seconds of fleet time.
 
     The columns are kubectl's own for the kind, with CLUSTER second, CLUSTER_ALIAS after it for pods and nodes,
-    and ADOPTION last (of pods only when wide): whether the fleet manages the object.
+    and ADOPTION last (of pods and events only when wide): whether the fleet manages the object.
     """
     printer = GENERIC if resource in UNREAD else PRINTERS.get(resource, GENERIC)
     shown = [place for place, (_, only_wide) in enumerate(printer.columns) if wide or not only_wide]
     with_alias = resource in ("pods", "nodes")
-    with_adoption = resource != "pods" or wide
+    with_adoption = resource not in UNMANAGED or wide
     columns = [
         *(["NAMESPACE"] if namespaces else []),
-        "NAME",
+        printer.columns[0][0].upper(),
         "CLUSTER",
         *(["CLUSTER_ALIAS"] if with_alias else []),
         *(printer.columns[place][0].upper() for place in shown if place),
@@ -88,11 +107,6 @@ def adoption(manifest: JsonObject) -> str:
     return "Y" if table_of(manifest, "metadata", "labels").get(MANAGED_LABEL) == "true" else "N"
 
 
-def matches(labels: Mapping[str, str], wanted: Mapping[str, str | None]) -> bool:
-    """Equality-based selection: every wanted key has its value; None asks only that the key is there."""
-    return all(key in labels and value in (None, labels[key]) for key, value in wanted.items())
-
-
 def changed_rows(before: Table | None, after: Table) -> tuple[int, ...]:
     """Places of the rows that are new or different, for a watch; that time passes is no difference."""
     known = frozenset(_lasting(before)) if before is not None else frozenset()
@@ -107,8 +121,3 @@ def _lasting(table: Table) -> list[tuple[str, ...]]:
 
 def joined(parts: Iterable[str]) -> str:
     return ",".join(parts) or NONE
-
-
-def workload_of(manifest: JsonObject) -> str:
-    """The uid of the workload that an object belongs to; empty where it belongs to none of brim's."""
-    return table_of(manifest, "metadata", "labels").get(WORKLOAD_LABEL, "")

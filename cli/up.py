@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import TextIO
 
 import anyio
 
-from cli import connection
+from cli import connection, reading
 from cli.connection import Connection
 from cli.running import Brim, join_members, run_brim
 from shared import fleet as fleet_file
+from shared import nats_server
 from shared.bus import Bus
 from shared.clock import Clock
+from shared.contracts.cluster import ClusterManifest
 from shared.errors import Misconfigured
 from shared.fleet import Fleet
 from shared.service import STOP_SIGNALS
 from shared.settings import Settings
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 CLOCK_FILE = "clock.json"
+LOCK_FILE = "lock"
 DEFAULT_FLEET = "hybrid.yaml"
 
 
@@ -50,7 +60,6 @@ def clock_of(folder: Path, speed: float | None) -> Clock:
         clock = Clock(speed=float(known["speed"]), epoch=float(known["epoch"]))
     except FileNotFoundError:
         clock = Clock(speed=1.0 if speed is None else speed, epoch=time.time())
-        folder.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({"speed": clock.speed, "epoch": clock.epoch}) + "\n", encoding="utf-8")
         return clock
     except (OSError, ValueError, KeyError, TypeError):
@@ -63,10 +72,16 @@ def clock_of(folder: Path, speed: float | None) -> Clock:
     return clock
 
 
-async def up(settings: Settings, fleet: Fleet, folder: Path, clock: Clock, *, say: Callable[[str], None]) -> None:
-    """Run until SIGINT or SIGTERM. `say` is told what listens where, and what to do next."""
-    refuse_second(folder)
-    with anyio.open_signal_receiver(*STOP_SIGNALS) as signals:
+async def up(
+    settings: Settings, fleet: Fleet, folder: Path, speed: float | None, *, say: Callable[[str], None]
+) -> None:
+    """Run until SIGINT or SIGTERM. `say` is told what happens, what listens where, and what to do next.
+
+    speed: of the clock, for a folder that is new. Raises Misconfigured where brim runs in the folder already.
+    """
+    with claimed(folder), anyio.open_signal_receiver(*STOP_SIGNALS) as signals:
+        clock = clock_of(folder, speed)
+        say(f"Starting {_parts(settings, fleet)} …")
         async with AsyncExitStack() as stack:
             brim = await stack.enter_async_context(run_brim(settings, clock, fleet, folder))
             bus = await stack.enter_async_context(Bus.connect(brim.settings.bus, name="up"))
@@ -75,12 +90,32 @@ async def up(settings: Settings, fleet: Fleet, folder: Path, clock: Clock, *, sa
             await brim.ready()
             connection.write(folder, _connection(brim))
             stack.callback(connection.remove, folder)
-            for line in introduction(brim, folder):
+            for line in [*introduction(brim, folder), *strangers(await reading.clusters(bus), fleet)]:
                 say(line)
             async for _ in signals:
                 say("Stopping …")
                 break
-    say("Stopped. `brim up` goes on from here.")
+    say(f"Stopped. `brim up{connection.data_option(folder)}` goes on from here.")
+
+
+def _parts(settings: Settings, fleet: Fleet) -> str:
+    simulated = sum(member.simulated is not None for member in fleet.members)
+    parts = ["a NATS server"] if nats_server.needed(settings.bus) else []
+    parts += [f"{simulated} simulated member{'s' if simulated > 1 else ''}"] if simulated else []
+    return ", ".join([*parts, "four services"])
+
+
+def strangers(known: Sequence[ClusterManifest], fleet: Fleet) -> list[str]:
+    """Members of an earlier fleet file are not forgotten by themselves: absence never deletes."""
+    listed = {member.id for member in fleet.members}
+    left = [cluster.id for cluster in known if cluster.id not in listed]
+    if not left:
+        return []
+    return [
+        "",
+        f"Not in this fleet file, but known from before: {', '.join(left)}. "
+        f"Where one is gone for good: brim delete cluster {left[0]}",
+    ]
 
 
 def _connection(brim: Brim) -> Connection:
@@ -93,18 +128,36 @@ def _connection(brim: Brim) -> Connection:
     )
 
 
-def refuse_second(folder: Path) -> None:
-    """Two servers on one folder would spoil it. Raises Misconfigured."""
-    known = connection.read(folder)
-    if known is None or known.pid in (0, os.getpid()):
-        return
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold a folder while the block runs: two servers on one folder would spoil it.
+
+    The lock goes with this process, however it ends. Raises Misconfigured where another holds it.
+    """
     try:
-        os.kill(known.pid, 0)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK_FILE).open("w", encoding="utf-8")
+    except OSError as error:
+        raise Misconfigured(f"folder {folder} cannot be used: {error.strerror}; choose another with --data") from None
+    with lock:
+        if not _locked(lock):
+            known = connection.read(folder)
+            process = f" (process {known.pid})" if known is not None and known.pid else ""
+            raise Misconfigured(
+                f"brim already runs in {folder}{process}: stop it, or choose another folder with --data"
+            )
+        yield
+
+
+def _locked(file: TextIO) -> bool:
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return
-    raise Misconfigured(
-        f"brim already runs in {folder} (process {known.pid}): stop it, or choose another folder with --data"
-    )
+        return False
+    return True
 
 
 def introduction(brim: Brim, folder: Path) -> list[str]:
@@ -117,8 +170,9 @@ def introduction(brim: Brim, folder: Path) -> list[str]:
     ]
     if brim.kubeconfig is not None:
         lines.append(f"  kubeconfig  {brim.kubeconfig}")
-    lines += [f"  member      {name}  {member.url}" for name, member in brim.members.items()]
-    option = "" if folder == Path(".brim") else f" --data {folder}"
+    width = max((len(name) for name in brim.members), default=0)
+    lines += [f"  member      {name:<{width}}  {member.url}" for name, member in brim.members.items()]
+    option = connection.data_option(folder)
     lines += [
         "",
         "In another terminal:",

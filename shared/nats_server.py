@@ -46,7 +46,8 @@ def binary() -> str:
 class NatsServer:
     """Use as `async with NatsServer(folder) as server:`; `server.url` is its address.
 
-    folder: where JetStream stores, and the server's log lies. port: 0 takes a free one, kept over restarts.
+    folder: where JetStream stores, and the server's log lies. port: 0 takes a free one, and the next server in the
+    folder takes it again if it is still free, so that clients find it after a restart.
     sync_interval: how often it fsyncs, "always" for every acknowledged write, or a duration ("2m").
     max_payload: bytes. The child dies with this process, on Linux even when this process is killed.
     """
@@ -88,7 +89,7 @@ class NatsServer:
         """Start it and wait until JetStream answers. Raises BusUnavailable with the end of its log."""
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._port == 0:
-            self._port = _free_port(self._host)
+            self._port = self._usual_port()
         config = self._folder / "nats-server.conf"
         config.write_text(self._config(), encoding="utf-8")
         self._process = await asyncio.create_subprocess_exec(
@@ -103,6 +104,13 @@ class NatsServer:
         except BaseException:
             await self.stop()
             raise
+
+    def _usual_port(self) -> int:
+        file = self._folder / "port"
+        known = file.read_text(encoding="utf-8").strip() if file.exists() else ""
+        port = _free_port(self._host, int(known) if known.isdigit() else 0)
+        file.write_text(f"{port}\n", encoding="utf-8")
+        return port
 
     def _config(self) -> str:
         store = str(self._folder / "jetstream").replace("\\", "/")
@@ -175,7 +183,15 @@ def _dying_with_us(command: list[str]) -> list[str]:
     return [sys.executable, "-I", "-S", wrapper, str(os.getpid()), *command]
 
 
-def _free_port(host: str) -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def _free_port(host: str, wanted: int) -> int:
+    """The wanted port where it is free, else any that is."""
+    for port in (wanted, 0):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            # A connection of the last server may linger: nats-server listens in spite of it, so must the probe.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except (OSError, OverflowError):
+                continue
+            return int(probe.getsockname()[1])
+    raise BusUnavailable(f"no free port on {host} for nats-server")

@@ -4,38 +4,46 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 
-# command → its module here; the function in it has the command's name
-COMMANDS: Final[Mapping[str, str]] = {
-    "demo": "demo",
-    "up": "up",
-    "run": "run",
-    "apply": "apply",
-    "delete": "delete",
-    "get": "get",
-    "scale": "scale",
-    "describe": "describe",
-    "explain": "explain",
-    "plan": "plan",
-    "cordon": "members",
-    "uncordon": "members",
-    "drain": "members",
-    "rebalance": "rebalance",
-    "events": "events",
-    "rejected": "events",
-    "kubeconfig": "kubeconfig",
-    "schema": "schema",
-    "completion": "completion",
+
+class Entry(NamedTuple):
+    """module: the one here that holds the function of the command's name. summary: for the list of commands, which
+    must not load them all."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Final[Mapping[str, Entry]] = {
+    "demo": Entry("demo", "See it work: a scenario on this machine, step by step"),
+    "up": Entry("up", "Run brim here: NATS server, simulated members, all services"),
+    "run": Entry("run", "Run one service"),
+    "apply": Entry("apply", "Say what should run, and by which policies"),
+    "delete": Entry("delete", "Take objects out of the fleet and its members"),
+    "get": Entry("get", "List workloads, pods, nodes, clusters, policies, placements, pools"),
+    "scale": Entry("scale", "Change how many replicas a workload has"),
+    "describe": Entry("describe", "Show all that is known of one object"),
+    "explain": Entry("explain", "Say why replicas are where they are, or pending"),
+    "plan": Entry("plan", "Show what would be decided, changing nothing"),
+    "cordon": Entry("members", "Give a member no new replicas"),
+    "uncordon": Entry("members", "Let a member have replicas again"),
+    "drain": Entry("members", "Move away what runs in a member"),
+    "rebalance": Entry("rebalance", "Divide a workload afresh"),
+    "events": Entry("events", "Show what happened in the fleet"),
+    "rejected": Entry("events", "Show messages that were refused, and why"),
+    "kubeconfig": Entry("kubeconfig", "Print the file with which kubectl reaches the members"),
+    "schema": Entry("schema", "Print the JSON Schemas of messages and of the fleet file"),
+    "completion": Entry("completion", "Print a shell's completion script"),
 }
 
 
 def command(name: str) -> click.Command | None:
     """The command of that name. Only its own module is imported, so that each starts as fast as it can."""
-    module = COMMANDS.get(name)
-    if module is None:
+    entry = COMMANDS.get(name)
+    if entry is None:
         return None
-    found: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    found: click.Command = getattr(importlib.import_module(f"{__name__}.{entry.module}"), name)
     return found

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
 from cli import manifests, waiting
-from cli.session import Session, connected, echo_as, output_option, warn
+from cli.options import timeout_option
+from cli.session import Session, echo_as, output_option, run_connected, target_of, target_options, warn
 from shared.contracts import subjects
+from shared.contracts.base import JsonObject
 from shared.contracts.submit import Answer
 from shared.errors import TooLarge
 
@@ -16,18 +19,34 @@ ENVELOPE = 1024  # bytes that a message needs beside its payload
 
 
 @click.command()
-@click.option("-f", "--filename", "files", multiple=True, required=True, help="File, folder, or - for standard input.")
-@click.option("-n", "--namespace", help="For objects that name none.")
+@click.option(
+    "-f",
+    "--filename",
+    "files",
+    multiple=True,
+    required=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="File, folder, or - for standard input; several times for several.",
+)
+@click.option("-n", "--namespace", metavar="NAMESPACE", help="For objects that name none.")
 @click.option("--wait", is_flag=True, help="Until all of it runs: placed, applied, and Ready.")
-@click.option("--timeout", default=300.0, show_default=True, help="Seconds that --wait waits at most.")
-@output_option("json", "yaml", "name")
-@connected
-async def apply(
-    session: Session, files: tuple[str, ...], namespace: str | None, wait: bool, timeout: float, output: str | None
+@timeout_option
+@output_option("json", "yaml", "name", otherwise="a line for each object")
+@target_options
+def apply(
+    files: tuple[str, ...],
+    namespace: str | None,
+    wait: bool,
+    timeout: float,
+    output: str | None,
+    server: str | None,
+    data: Path | None,
 ) -> None:
     """Say what should run, and by which policies.
 
-    Everything is checked before anything is accepted: with one fault, nothing changes.
+    Everything is checked before anything is accepted: with one fault, nothing changes. A folder gives its .yaml, .yml
+    and .json files, in the order of their names.
 
     \b
     Examples:
@@ -35,6 +54,14 @@ async def apply(
       helm template chart | brim apply -f - -n test
     """
     found = manifests.read_all(files, namespace=namespace)
+
+    async def submit(session: Session) -> None:
+        await _submit(session, found, timeout if wait else None, output)
+
+    run_connected(target_of(server, data), submit)
+
+
+async def _submit(session: Session, found: list[JsonObject], wait: float | None, output: str | None) -> None:
     payload = json.dumps(found, separators=(",", ":"), ensure_ascii=False).encode()
     limit = session.bus.max_payload - ENVELOPE
     if len(payload) > limit:
@@ -44,8 +71,8 @@ async def apply(
         )
     answer = await session.submit(subjects.APPLY, payload)
     report(answer, output)
-    if wait:
-        await waiting.until_running(session, answer.accepted, timeout=timeout, say=warn)
+    if wait is not None:
+        await waiting.until_running(session, answer.accepted, timeout=wait, say=warn)
 
 
 def report(answer: Answer, output: str | None) -> None:

@@ -6,10 +6,12 @@ import json
 
 import click
 
-from cli import reading
+from cli import colours, reading
+from cli.completion import complete_workloads
 from cli.explain import explanation
 from cli.fleet_tables import Workload
-from cli.naming import find_desired, namespace_option, split
+from cli.naming import find_desired, split
+from cli.options import namespace_option
 from cli.session import Session, connected, echo_as, output_option
 from shared.bus import Bus
 from shared.contracts import subjects
@@ -19,7 +21,7 @@ from shared.contracts.refs import ObjectRef
 
 
 @click.command()
-@click.argument("words", metavar="WORKLOAD", nargs=-1, required=True)
+@click.argument("words", metavar="WORKLOAD", nargs=-1, required=True, shell_complete=complete_workloads)
 @namespace_option
 @output_option("json", "yaml")
 @connected
@@ -31,14 +33,14 @@ async def explain(session: Session, words: tuple[str, ...], namespace: str, outp
       brim explain qwen3 -n test
       brim explain deploy/qwen3 -n test -o json
     """
-    for kind, name in split(words):
+    for number, (kind, name) in enumerate(split(words)):
         ref = await find_desired(session.bus, kind, name, namespace)
         workload = await reading.workload(session.bus, ref)
         history = await placement_history(session.bus, ref)
         if output:
             echo_as(output, _as_json(workload, history))
         else:
-            click.echo(explanation(workload, history, session.now))
+            click.echo(("\n" if number else "") + explanation(workload, history, session.now, paint=colours.cell))
 
 
 async def placement_history(bus: Bus, ref: ObjectRef) -> list[Placement]:

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import functools
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import anyio
 import click
 
-from cli import fleet_lists, reading
+from cli import colours, fleet_lists, reading
+from cli.completion import complete_types, complete_words
 from cli.fleet_lists import Listing, Query
-from cli.json_values import table_of
-from cli.kinds import Kind, find_kind, require_kind
-from cli.naming import DEFAULT_NAMESPACE, split
+from cli.json_values import labels_of, name_of, table_of, text
+from cli.kinds import IN_MEMBERS, PLACEMENT_WORDS, POLICY_KINDS, POLICY_WORDS, POOL, Kind, find_kind, require_kind
+from cli.naming import split
+from cli.options import member_option, namespace_option
 from cli.session import Session, connected, echo_as, output_option, warn
-from cli.tables import MemberObject, Table, changed_rows, matches, member_table, render
+from cli.tables import MemberObject, Table, changed_rows, member_table, render
 from shared.contracts.annotations import MEMBER_ANNOTATION
 from shared.contracts.base import JsonObject
 from shared.errors import BrimError, NotFound, Retryable
+from simulator import selectors
+from simulator.selectors import LabelSelector
 
 WATCH_EVERY = 1.0  # seconds between two looks; what did not change is not printed again
 
-# These have no view of their own in the fleet: they are looked up in the members.
-IN_MEMBERS = frozenset({"pods", "nodes", "replicasets", "events", "pools", "daemonsets"})
-POOL = Kind("", "v1", "Pool", "pools", ("pool", "nodepool", "nodepools"), namespaced=False)
-
-VIEWS: Mapping[str, Callable[[Session, Query], Awaitable[Listing]]] = {
-    "policy": fleet_lists.policies,
-    "policies": fleet_lists.policies,
-    "placement": fleet_lists.placements,
-    "placements": fleet_lists.placements,
-    "cluster": fleet_lists.clusters,
-    "clusters": fleet_lists.clusters,
-    "member": fleet_lists.clusters,
-    "members": fleet_lists.clusters,
-}
+View = Callable[[Session, Query], Awaitable[Listing]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +38,19 @@ class Where:
 
 
 @click.command()
-@click.argument("type_", metavar="TYPE")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("-n", "--namespace", default=DEFAULT_NAMESPACE, show_default=True, help="Namespace to look in.")
+@click.argument("type_", metavar="TYPE", shell_complete=complete_types)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_words)
+@namespace_option
 @click.option("-A", "--all-namespaces", is_flag=True, help="Look in all namespaces.")
 @click.option("-M", "--all-members", is_flag=True, help="What all members hold, instead of the fleet's own view.")
-@click.option("-m", "--member", metavar="MEMBER", help="What one member holds.")
-@click.option("-l", "--selector", default="", metavar="KEY=VALUE,...", help="Only objects with these labels.")
+@member_option
+@click.option(
+    "-l",
+    "--selector",
+    default="",
+    metavar="SELECTOR",
+    help="Only objects with these labels: app=web,tier!=db,zone in (a,b),!legacy.",
+)
 @click.option("-w", "--watch", is_flag=True, help="Go on and print what changes, until Ctrl-C.")
 @click.option("--no-headers", is_flag=True, help="Leave the headings out.")
 @output_option("wide", "json", "yaml", "name")
@@ -72,8 +70,9 @@ async def get(
 ) -> None:
     """Show objects of the fleet: deploy, statefulset, job, pod, node, cluster, policy, placement, pool, …
 
-    Without -M or -m, workloads show the fleet's own view: replicas desired, placed, ready, pending.
-    Pods, nodes and pools are always looked up in the members.
+    Without -M or -m, workloads show the fleet's own view: replicas desired, placed, ready, pending. Pods, nodes, pools
+    and events are always looked up in the members. The status is not 0 where a named object was found nowhere, or a
+    member did not answer.
 
     \b
     Examples:
@@ -95,7 +94,7 @@ async def get(
     if watch:
         if len(looks) > 1:
             raise click.UsageError("-w watches one type at a time")
-        await _watch(looks[0], output, header=not no_headers)
+        await _watch(looks[0], query, output, header=not no_headers)
         return
     listings = [await look() for look in looks]
     for listing in listings:
@@ -104,8 +103,8 @@ async def get(
     for number, listing in enumerate(merged(listings) if output in ("json", "yaml") else listings):
         if number and output != "name":
             click.echo()
-        _show(listing, output, header=not no_headers)
-    if any(listing.problems for listing in listings) and not any(listing.objects for listing in listings):
+        _show(listing, query, output, header=not no_headers)
+    if any(listing.failed for listing in listings):
         raise click.exceptions.Exit(1)
 
 
@@ -124,22 +123,20 @@ def merged(listings: Sequence[Listing]) -> list[Listing]:
     return [Listing(listings[0].table, objects, ())]
 
 
-def parse_selector(selector: str) -> dict[str, str | None]:
-    """Equality-based: `app=web,tier`. A key alone asks that it is there. Raises a usage error for other forms."""
-    wanted: dict[str, str | None] = {}
-    for part in filter(None, (part.strip() for part in selector.split(","))):
-        key, separator, value = part.partition("=")
-        if not key or "!" in key or " " in part:
-            raise click.UsageError(f"-l {part!r}: only KEY=VALUE and KEY are understood")
-        wanted[key] = value.removeprefix("=") if separator else None
-    return wanted
+def parse_selector(text: str) -> LabelSelector:
+    """As kubectl reads -l. Raises a usage error."""
+    try:
+        return selectors.parse_labels(text)
+    except ValueError as error:
+        raise click.UsageError(f"-l {text!r}: {error}") from None
 
 
 def _look(session: Session, type_: str, query: Query, where: Where) -> Callable[[], Awaitable[Listing]]:
-    view = VIEWS.get(type_.lower())
+    word = type_.lower()
+    kind = POOL if word in POOL.words else find_kind(type_)
+    view = _view(word, kind)
     if view is not None:
         return lambda: view(session, query)
-    kind = POOL if type_.lower() in POOL.words else find_kind(type_)
     in_members = where.all_members or where.member is not None
     if in_members or (kind is not None and kind.plural in IN_MEMBERS):
         sure = kind or require_kind(type_)
@@ -147,25 +144,45 @@ def _look(session: Session, type_: str, query: Query, where: Where) -> Callable[
     return lambda: fleet_lists.objects(session, type_, query)
 
 
+def _view(word: str, kind: Kind | None) -> View | None:
+    """The fleet's own view of a type that no member holds."""
+    if word in POLICY_WORDS:
+        return fleet_lists.policies
+    if word in PLACEMENT_WORDS:
+        return fleet_lists.placements
+    if kind is not None and kind.kind == "Cluster":
+        return fleet_lists.clusters
+    if kind is not None and kind.kind in POLICY_KINDS:
+        return functools.partial(fleet_lists.policies, kinds={kind.kind})
+    return None
+
+
 async def _in_members(session: Session, kind: Kind, query: Query, where: Where) -> Listing:
     members = await reading.member_ids(session.bus, where.member)
     found: list[MemberObject] = []
     problems: list[str] = []
+    failed = False
     for name in query.names or ("",):
         some, broken = await reading.member_objects(
             session.bus, members, kind, namespace=query.namespace, name=name, selector=query.selector
         )
-        found += [entry for entry in some if matches(fleet_lists.labels_of(entry.manifest), query.labels)]
+        found += [entry for entry in some if query.labels.matches(labels_of(entry.manifest))]
         problems += [_problem(kind, member, name, error) for member, error in broken]
+        absent = bool(name) and not some
+        failed = failed or absent or any(not isinstance(error, NotFound) for _, error in broken)
+    if kind.plural == "events":
+        found.sort(key=lambda entry: text(entry.manifest, "lastTimestamp") or text(entry.manifest, "eventTime"))
     namespaces = not query.namespace and kind.namespaced
     return Listing(
         table=fleet_lists.pool_table(found)
         if kind is POOL
         else member_table(kind.resource, found, session.now, wide=query.wide, namespaces=namespaces),
         objects=tuple(_with_member(entry) for entry in found),
-        names=tuple(f"{entry.member}: {kind.resource}/{fleet_lists.name_of(entry.manifest)}" for entry in found),
+        names=tuple(f"{entry.member}: {kind.resource}/{name_of(entry.manifest)}" for entry in found),
         problems=tuple(problems),
+        failed=failed,
         single=len(query.names) == 1,
+        namespaced=kind.namespaced,
     )
 
 
@@ -184,7 +201,9 @@ def _with_member(entry: MemberObject) -> JsonObject:
     return {**entry.manifest, "metadata": {**known, "annotations": dict(annotations)}}
 
 
-def _show(listing: Listing, output: str | None, *, header: bool, only: Sequence[int] | None = None) -> None:
+def _show(
+    listing: Listing, query: Query, output: str | None, *, header: bool, only: Sequence[int] | None = None
+) -> None:
     """only: places of what is to be shown; all by default."""
     places = range(len(listing.objects)) if only is None else only
     if output in ("json", "yaml"):
@@ -195,14 +214,15 @@ def _show(listing: Listing, output: str | None, *, header: bool, only: Sequence[
         for place in places:
             click.echo(listing.names[place])
     elif listing.table.rows:
-        click.echo(render(listing.table, header=header, only=only))
+        click.echo(render(listing.table, header=header, only=only, paint=colours.cell))
     elif not listing.problems:
-        warn("No resources found")
+        where = f" in {query.namespace} namespace" if listing.namespaced and query.namespace else ""
+        warn(f"No resources found{where}")
 
 
-async def _watch(look: Callable[[], Awaitable[Listing]], output: str | None, *, header: bool) -> None:
-    """Show all once, then only what changed. Failures are said once, not every second, and do not end it."""
-    before: Table | None = None
+async def _watch(look: Callable[[], Awaitable[Listing]], query: Query, output: str | None, *, header: bool) -> None:
+    """Show all once, then only what changed or went. Failures are said once, not every second, and do not end it."""
+    before: Listing | None = None
     said: frozenset[str] = frozenset()
     while True:
         try:
@@ -211,12 +231,27 @@ async def _watch(look: Callable[[], Awaitable[Listing]], output: str | None, *, 
             problems: tuple[str, ...] = (str(error),)
         else:
             problems = listing.problems
-            places = changed_rows(before, listing.table)
-            if places:
-                _show(listing, output, header=header and before is None, only=places)
-            before = listing.table
+            _show_change(before, listing, query, output, header=header)
+            before = listing
         for message in problems:
             if message not in said:
                 warn(message)
         said = frozenset(problems)
         await anyio.sleep(WATCH_EVERY)
+
+
+def _show_change(before: Listing | None, now: Listing, query: Query, output: str | None, *, header: bool) -> None:
+    places = changed_rows(before.table if before is not None else None, now.table)
+    if places:
+        _show(now, query, output, header=header and before is None, only=places)
+    if before is None or output not in (None, "wide"):
+        return
+    there = set(now.keys)
+    gone = [place for place, key in enumerate(before.keys) if key not in there]
+    if gone:
+        click.echo(render(with_mark(before.table, "(gone)"), header=False, only=gone, paint=colours.cell))
+
+
+def with_mark(table: Table, mark: str) -> Table:
+    """The table with a last column of its own that holds the mark in every row."""
+    return Table((*table.columns, ""), tuple((*row, mark) for row in table.rows))

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import click
 
-from cli import connection
-from cli.session import target_options
+from cli.session import target_of, target_options
 from shared.errors import NotFound
-from shared.settings import load
 
 
 @click.command()
@@ -21,7 +19,7 @@ def kubeconfig(server: str | None, data: Path | None) -> None:
     Example:
       KUBECONFIG=$(brim kubeconfig) kubectl --context idc get pods -A
     """
-    target = connection.find(load(), server=server, data=data)
+    target = target_of(server, data)
     if target.kubeconfig is None:
         raise NotFound("this brim keeps no kubeconfig of its own: its members are real, use theirs")
     click.echo(target.kubeconfig)

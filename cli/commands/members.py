@@ -6,12 +6,13 @@ import click
 
 from cli import reading
 from cli.commands.apply import report
+from cli.completion import complete_members
 from cli.session import Session, connected
 from shared.contracts import subjects
 from shared.contracts.cluster import Wish
 from shared.contracts.submit import Cordon
 
-member_argument = click.argument("member", metavar="MEMBER")
+member_argument = click.argument("member", metavar="MEMBER", shell_complete=complete_members)
 
 
 @click.command()

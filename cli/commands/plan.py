@@ -3,32 +3,55 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from cli import connection, manifests
-from cli.fleet_tables import shares_text
-from cli.session import Session, echo_as, output_option, raise_faults, run_connected, target_options, warn
-from cli.tables import Table, render
+from cli import manifests, reading
+from cli.fleet_tables import is_whole, shares_text
+from cli.session import (
+    Session,
+    echo_as,
+    output_option,
+    raise_faults,
+    run_connected,
+    target_of,
+    target_options,
+    warn,
+)
+from cli.tables import NONE, Table, joined, render
 from shared.contracts import subjects
 from shared.contracts.base import JsonObject
-from shared.contracts.placement import Placement
+from shared.contracts.placement import Placement, Reason
 from shared.contracts.submit import Plan, Planned
-from shared.settings import load
 
 ANSWER = 30.0  # seconds
 
+Key = tuple[str, str, str]  # (kind, namespace, name)
+
 
 @click.command()
-@click.option("-f", "--filename", "files", multiple=True, help="File, folder, or -; without, all that is desired now.")
-@click.option("-n", "--namespace", help="For objects that name none.")
 @click.option(
-    "--fleet", type=click.Path(dir_okay=False, path_type=Path), help="Plan for this fleet file; nothing runs."
+    "-f",
+    "--filename",
+    "files",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="File, folder, or -; without, all that is desired now.",
+)
+@click.option("-n", "--namespace", metavar="NAMESPACE", help="For objects that name none.")
+@click.option(
+    "--fleet",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Plan for this fleet file; nothing runs.",
 )
 @click.option(
     "--previous",
     type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
     help="What an earlier `plan -o json` printed: replicas that run already, with --fleet.",
 )
 @output_option("json", "yaml")
@@ -44,6 +67,9 @@ def plan(
 ) -> None:
     """Show what would be decided, without publishing anything: for the live fleet, or for a fleet file.
 
+    -o json prints {"placements": [{"kind", "namespace", "name", "members": {"idc": 2}, "pending": 0,
+    "reasons": [{"code", "message", "members"}]}]}.
+
     \b
     Examples:
       brim plan -f qwen3.yaml -f policies/
@@ -54,49 +80,78 @@ def plan(
         if previous is not None:
             raise click.UsageError("--previous goes with --fleet FILE: a live fleet knows its placements")
         wanted = manifests.read_all(files, namespace=namespace) if files else []
-        planned = _ask(wanted, server, data)
+        planned, now = _ask(wanted, server, data)
     else:
         if not files:
             raise click.UsageError("--fleet FILE needs -f FILE: workloads and policies to plan")
         from cli import offline  # the scheduler's core takes a while to load, and only this needs it
 
-        planned = offline.plan(fleet, manifests.read_all(files, namespace=namespace), previous)
+        before = offline.read_previous(previous)
+        planned = offline.plan(fleet, manifests.read_all(files, namespace=namespace), before)
+        now = {(one.kind, one.namespace, one.name): _members_text(one.members) for one in before.placements}
     raise_faults(planned.faults)
     for warning in planned.warnings:
         warn(f"warning: {warning}")
-    _show(planned.placements, output)
+    _show(planned.placements, now, output)
 
 
-def _ask(wanted: list[JsonObject], server: str | None, data: Path | None) -> Planned:
-    target = connection.find(load(), server=server, data=data)
+def _ask(wanted: list[JsonObject], server: str | None, data: Path | None) -> tuple[Planned, dict[Key, str]]:
+    """The scheduler's answer, and where everything is now."""
     request = Plan(manifests=json.dumps(wanted) if wanted else "")
 
-    async def ask(session: Session) -> Planned:
-        return Planned.decode(await session.bus.request(subjects.PLAN, request.encode(), timeout=ANSWER))
+    async def ask(session: Session) -> tuple[Planned, dict[Key, str]]:
+        planned = Planned.decode(await session.ask(subjects.PLAN, request.encode(), timeout=ANSWER))
+        placements = await reading.newest(session.bus, Placement, "PLACEMENT")
+        return planned, {_key(placement): shares_text(placement) for placement in placements}
 
-    return run_connected(target, ask)
+    return run_connected(target_of(server, data), ask)
 
 
-def _show(placements: tuple[Placement, ...], output: str | None) -> None:
+def _key(placement: Placement) -> Key:
+    return placement.ref.kind, placement.ref.namespace, placement.ref.name
+
+
+def _members_text(members: Mapping[str, int]) -> str:
+    if not any(members.values()):
+        return joined(members)
+    return joined(f"{member}:{replicas}" for member, replicas in members.items())
+
+
+def _show(placements: tuple[Placement, ...], now: Mapping[Key, str], output: str | None) -> None:
     if output:
         echo_as(output, {"placements": [summary(placement) for placement in placements]})
-        return
+    elif placements:
+        click.echo(page(placements, now))
+    else:
+        warn("Nothing would be placed: no policy selects any of these objects, or nothing would change")
+
+
+def page(placements: tuple[Placement, ...], now: Mapping[Key, str]) -> str:
+    """A table, and below it the reasons of each workload that has any. now: where each is at present."""
     rows = tuple(
         (
             placement.ref.kind,
-            placement.ref.namespace,
+            placement.ref.namespace or NONE,
             placement.ref.name,
-            str(placement.wanted),
+            "-" if is_whole(placement) else str(placement.wanted),
+            now.get(_key(placement), NONE),
             shares_text(placement),
-            str(placement.pending),
-            "; ".join(reason.message for reason in placement.reasons),
+            "-" if is_whole(placement) else str(placement.pending),
         )
         for placement in placements
     )
-    if rows:
-        click.echo(render(Table(("KIND", "NAMESPACE", "NAME", "WANTED", "MEMBERS", "PENDING", "REASONS"), rows)))
-    else:
-        warn("Nothing would be placed: no policy selects any of these objects, or nothing would change")
+    table = Table(("KIND", "NAMESPACE", "NAME", "WANTED", "NOW", "PLANNED", "PENDING"), rows)
+    told = [
+        "\n".join([str(placement.ref), *(f"- {told_reason(reason)}" for reason in placement.reasons)])
+        for placement in placements
+        if placement.reasons
+    ]
+    return "\n\n".join([render(table), *told])
+
+
+def told_reason(reason: Reason) -> str:
+    where = f"{', '.join(reason.members)}: " if reason.members else ""
+    return f"{where}{reason.message} ({reason.code})"
 
 
 def summary(placement: Placement) -> JsonObject:

@@ -9,6 +9,8 @@ import anyio
 import click
 
 from cli import up as running
+from cli.connection import require_address
+from cli.options import Speed
 from cli.session import log_level_option, setup_logs
 from shared.settings import load
 
@@ -23,7 +25,7 @@ from shared.settings import load
 @click.option("--server", metavar="URL", help="Use this NATS server instead of an embedded one.")
 @click.option(
     "--speed",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Speed(),
     envvar="BRIM_CLOCK__SPEED",
     help="Fleet seconds per second; 1 by default.",
 )
@@ -41,12 +43,12 @@ def up(fleet: Path | None, data: Path | None, server: str | None, speed: float |
     """
     settings = load()
     if server is not None:
+        require_address(server, "--server")
         settings = settings.model_copy(update={"bus": settings.bus.model_copy(update={"url": server})})
     setup_logs(settings.log, log_level)
     folder = data or settings.data
-    clock = running.clock_of(folder, speed)
     chosen = running.load_fleet(fleet or settings.fleet)
     anyio.run(
-        lambda: running.up(settings, chosen, folder, clock, say=click.echo),
+        lambda: running.up(settings, chosen, folder, speed, say=click.echo),
         backend_options={"use_uvloop": sys.platform != "win32"},
     )

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.colours import style
 from cli.demo import descheduling, hybrid, multi_region
 from cli.demo.stage import NotSeen, Stage, staged
-from cli.session import style
 from cli.tables import Table, render
 from cli.up import example
 from shared import fleet as fleet_file

@@ -12,9 +12,10 @@ from pathlib import Path
 import anyio
 
 from cli import manifests
+from cli.colours import style
 from cli.demo.observer import DEPLOYMENTS, Observer, observing
 from cli.running import Brim, join_members, run_brim
-from cli.session import raise_faults, style
+from cli.session import raise_faults
 from cli.tables import member_table, render
 from cli.up import example
 from shared.bus import Bus

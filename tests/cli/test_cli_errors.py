@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from cli.__main__ import main
 from cli.commands import COMMANDS, command
+from cli.complaints import sentences
 from cli.demo.play import SCENARIOS
 from cli.main import run
+from cli.options import Duration
 from cli.services import SERVICES, service
+from shared.errors import Fault, Invalid, NotFound
 
 
 def call(*arguments: str) -> tuple[int, str, str]:
@@ -42,6 +49,13 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["scale", "deploy/x", "--replicas", "1000001"], 2, "is not in the range"),
         (["nothing"], 2, "No such command 'nothing'"),
         (["kubeconfig"], 1, "Error: no brim runs in .brim"),
+        (["up", "--speed", "nan"], 2, "'nan' is no number above 0"),
+        (["up", "--speed", "fast"], 2, "'fast' is no number above 0"),
+        (["up", "--server", "http://x"], 1, "Error: --server 'http://x' is no address of a NATS server"),
+        (["apply", "-f", "https://x/y.yaml"], 1, "Error: https://x/y.yaml is an address, not a file: fetch it first"),
+        (["apply", "-f", "x", "--wait", "--timeout", "soon"], 2, "'soon' is no duration such as 90s, 5m or 1h30m"),
+        (["delete", "deploy"], 2, "name the object too: deploy NAME, or deploy/NAME"),
+        (["delete"], 2, "name what is to be deleted"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -51,6 +65,59 @@ def test_errors_are_one_sentence(arguments: list[str], status: int, words: str) 
     assert out == ""
     assert words in err
     assert "Traceback" not in err
+
+
+def test_a_fleet_file_that_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text("members: []", encoding="utf-8")
+    assert call("up", "--fleet", "fleet.yaml")[0] == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["fleet.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90.0), ("90s", 90.0), ("1.5m", 90.0), ("1h30m", 5400.0), ("250ms", 0.25)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert Duration().convert(text, None, None) == seconds
+
+
+def test_ctrl_c_while_brim_loads_is_as_quiet_as_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(MetaPathFinder):
+        def find_spec(self, name: str, path: object, target: object = None) -> None:
+            if name == "cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "cli.main")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+
+
+def test_a_reader_that_has_had_enough_ends_it_without_a_word() -> None:
+    """As in `brim schema placement | head -1`."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli", "schema", "placement"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (OSError(28, "No space left on device"), ["the output cannot be written: No space left on device"]),
+        (FileNotFoundError(2, "No such file", "x.yaml"), ["x.yaml: No such file"]),
+        (ExceptionGroup("", [NotFound("a is\n not there")]), ["a is not there"]),
+        (ExceptionGroup("", [NotFound("a"), KeyError("b")]), ["a", "unexpected KeyError: 'b'"]),
+        (Invalid([Fault("Pod x", "spec", "is odd"), Fault("Pod y", "", "too")]), ["Pod x: spec: is odd", "Pod y: too"]),
+    ],
+    ids=["of the system", "of a file", "in a group", "several", "faults"],
+)
+def test_every_error_becomes_sentences(error: Exception, lines: list[str]) -> None:
+    assert sentences(error) == lines
 
 
 def test_a_setting_that_is_misspelt_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cli.json_values import objects_of, text
 from cli.up import example
 from shared.contracts import subjects
+from shared.fleet import Delays
 from tests.e2e.command_line import CommandLine, Result
-from tests.e2e.harness import QWEN3, Play, playing, reference, web
+from tests.e2e.harness import QWEN3, Play, example_fleet, playing, reference, web
 
 
 def files(folder: Path, *names: str) -> list[str]:
@@ -37,6 +39,7 @@ async def test_a_day_with_the_command_line(tmp_path: Path) -> None:
         await _apply(brim, tmp_path)
         await _get(brim)
         await _explain(brim)
+        await _describe(brim)
         await _plan(brim, play)
         await _scale(brim, play)
         await _cordon(brim)
@@ -81,7 +84,7 @@ async def _apply(brim: CommandLine, folder: Path) -> None:
         "propagationpolicy/vllm-deploy-pp created",
         "propagationpolicy/demo-svc created",
     ]
-    assert "Deployment test/qwen3: 2/2 ready (idc:2)" in result.err
+    assert "Deployment test/qwen3: 2/2 ready (idc 2/2)" in result.err
     again = await brim("apply", "-f", "-", given=example("qwen3.yaml"))
     assert again.lines == ["deployment/qwen3 unchanged", "service/qwen3 unchanged"]
     bad = await brim("apply", "-f", "-", given="kind: [")
@@ -103,10 +106,14 @@ async def _get(brim: CommandLine) -> None:
     wide = await brim("get", "pods", "-n", "test", "-M", "-o", "wide")
     assert wide.lines[0].split()[-7:] == ["IP", "NODE", "NOMINATED", "NODE", "READINESS", "GATES", "ADOPTION"]
     labelled = await brim("get", "pods", "-n", "test", "-M", "-l", "app=other")
-    assert (labelled.out, labelled.err) == ("", "No resources found\n")
+    assert (labelled.out, labelled.err) == ("", "No resources found in test namespace\n")
+    sets = await brim("get", "pods", "-n", "test", "-l", "app in (other, qwen3),!legacy", "-o", "name")
+    assert len(sets.lines) == 2
     one = (await brim("get", "deploy", "qwen3", "-n", "test", "-o", "json")).json
     assert isinstance(one, dict)
     assert one["kind"] == "Deployment"
+    assert isinstance(one["status"], dict)
+    assert (one["status"]["desired"], one["status"]["ready"]) == (2, 2)
     several = yaml.safe_load((await brim("get", "pods", "-n", "test", "-m", "idc", "-o", "yaml")).out)
     assert several["kind"] == "List"
     assert {item["metadata"]["annotations"]["brim.dev/member"] for item in several["items"]} == {"idc"}
@@ -122,7 +129,16 @@ async def _get(brim: CommandLine) -> None:
     assert isinstance(pair, dict)
     assert [item["kind"] for item in pair["items"]] == ["Deployment", "Service"]  # type: ignore[union-attr,call-overload,index]
     services = await brim("get", "svc", "-n", "test")
-    assert services.rows[0][5] in ("ack,idc", "idc,ack")
+    assert services.lines[0].split() == ["NAME", "MEMBERS", "APPLIED", "AGE"]
+    assert services.rows[0][:3] == ["qwen3", "ack,idc", "2/2"]
+    own = await brim("get", "pp", "-n", "test")
+    assert own.lines[0].split() == ["NAME", "KIND", "PRIORITY", "SELECTS", "MEMBERS", "DIVISION", "AGE"]
+    happened = await brim("get", "events", "-n", "test", "-m", "idc")
+    assert happened.lines[0].split() == ["LAST", "SEEN", "CLUSTER", "TYPE", "REASON", "OBJECT", "MESSAGE"]
+    assert any("Scheduled" in line and "pod/qwen3-" in line for line in happened.lines)
+    partly = await brim("get", "deploy", "qwen3", "missing", "-n", "test")
+    assert (partly.status, partly.err) == (1, 'deployments.apps "missing" not found in the fleet\n')
+    assert partly.rows[0][0] == "qwen3"
 
 
 async def _explain(brim: CommandLine) -> None:
@@ -137,7 +153,32 @@ async def _explain(brim: CommandLine) -> None:
     described = await brim("describe", "deploy", "qwen3", "-n", "test")
     assert "Manifest\napiVersion: apps/v1" in described.out
     node = await brim("describe", "node", "idc-cpu")
-    assert node.out.startswith("Cluster: idc (cluster-idc-demo)\n")
+    assert node.out.startswith("Cluster: idc (cluster-idc-demo)\napiVersion: v1\nkind: Node\n")
+    whole = await brim("explain", "svc/qwen3", "-n", "test")
+    assert "MEMBER   RESULT    WHY" in whole.lines
+
+
+async def _describe(brim: CommandLine) -> None:
+    member = await brim("describe", "cluster", "cluster-idc-demo")
+    assert member.lines[0] == "Cluster idc (cluster-idc-demo)"
+    assert "Nodes:      3 ready" in member.lines
+    assert ["nvidia.com/gpu", "2", "2", "0", "100%"] in [line.split() for line in member.lines]
+    assert ["Deployment", "test", "qwen3", "2", "2"] in [line.split() for line in member.lines]
+    pools = await brim("describe", "cluster", "ack")
+    assert ["gpu-a10", "ecs.gn7i-c16g1.4xlarge", "0", "0", "4", "4", "4", "1.71"] in [
+        line.split() for line in pools.lines
+    ]
+    policy = await brim("describe", "policy", "vllm-deploy-pp", "-n", "test")
+    assert policy.lines[:3] == [
+        "PropagationPolicy test/vllm-deploy-pp",
+        "Selects:   Deployment/*",
+        "Members:   idc > ack",
+    ]
+    assert ["Deployment", "test", "qwen3", "2", "0", "idc:2"] in [line.split() for line in policy.lines]
+    pool = await brim("describe", "pool", "gpu-a10")
+    assert pool.out.startswith("Cluster: ack (cluster-bj-demo)\n")
+    missing = await brim("describe", "pod", "nothing", "-n", "test", "-m", "idc")
+    assert missing.err == "Error: pods \"nothing\" not found in cluster(idc) (namespace 'test')\n"
 
 
 async def _plan(brim: CommandLine, play: Play) -> None:
@@ -157,6 +198,11 @@ async def _plan(brim: CommandLine, play: Play) -> None:
         "pending": 0,
     }
     assert play.asked(QWEN3) == {"idc": 2}, "a plan must change nothing"
+    shown = await brim("plan", "-f", "-", given=json.dumps(scaled))
+    assert [line.split() for line in shown.lines[:2]] == [
+        ["KIND", "NAMESPACE", "NAME", "WANTED", "NOW", "PLANNED", "PENDING"],
+        ["Deployment", "test", "qwen3", "4", "idc:2", "idc:2,ack:2", "0"],
+    ]
 
 
 async def _scale(brim: CommandLine, play: Play) -> None:
@@ -212,12 +258,57 @@ async def _not_found(brim: CommandLine) -> None:
     assert unknown.err.startswith("Error: brim knows no type 'gizmos': use one of ")
     silent = await brim("scale", "svc/qwen3", "-n", "test", "--replicas", "2")
     assert (silent.status, silent.out) == (1, "")
+    undivided = await brim("rebalance", "svc/qwen3", "-n", "test")
+    assert undivided.err.startswith("Error: Service test/qwen3 has no replicas to divide")
+    typed = await brim("scale", "deploy", "--replicas", "2")
+    assert "name the object too: deploy NAME, or deploy/NAME" in typed.err
 
 
 async def _delete(brim: CommandLine, play: Play) -> None:
-    result = await brim("delete", "deploy", "qwen3", "-n", "test")
-    assert result.lines == ["deployment/qwen3 deleted"]
+    result = await brim("delete", "deploy", "qwen3", "-n", "test", "--wait")
+    assert (result.status, result.lines) == (0, ["deployment/qwen3 deleted"]), result.err
+    assert result.err.splitlines()[-1] == "Deployment test/qwen3: gone"
     await play.eventually(lambda: play.asked(QWEN3) == {})
+    assert (await brim("apply", "-f", "-", given=example("qwen3.yaml").split("---")[0])).status == 0
+    gone = await brim("delete", "deploy", "nothing", "-n", "test", "--ignore-not-found")
+    assert (gone.status, gone.out, gone.err) == (0, "", "Nothing to delete\n")
+
+
+async def test_waiting_for_a_new_template_ends_when_no_pod_of_the_old_one_is_left(tmp_path: Path) -> None:
+    """All replicas are Ready from the start: that alone does not say that the change is out."""
+    async with playing(tmp_path, example_fleet("hybrid.yaml", Delays(start=10))) as play:
+        brim = CommandLine.of(play)
+        first = await brim("apply", "-f", "-", "--wait", given=example("web-demo.yaml"))
+        assert first.status == 0, first.err
+        newer = example("web-demo.yaml").replace("nginx:1.29", "nginx:1.30")
+        second = await brim("apply", "-f", "-", "--wait", given=newer)
+        assert second.status == 0, second.err
+        assert "to update" in second.err
+        assert images(play) == {"nginx:1.30"}
+
+
+def images(play: Play) -> set[str]:
+    """What the containers of web-demo run that are not on their way out."""
+    return {
+        text(container, "image")
+        for entry in play.observer.pods("default", "web-demo")
+        for container in objects_of(entry.manifest, "spec", "containers")
+    }
+
+
+async def test_a_watch_lives_through_a_restart_of_the_bus_and_shows_what_went(tmp_path: Path) -> None:
+    async with playing(tmp_path, "hybrid.yaml") as play:
+        brim = CommandLine.of(play)
+        await play.submit(*web("web", replicas=2))
+        await play.eventually(lambda: play.ready("default", "web") == 2)
+        async with brim.running("get", "deploy", "-w") as watch:
+            await watch.shows("web    2         2        2")
+            await play.restart_bus()
+            await watch.warns("connected to NATS again")
+            assert (await brim("delete", "deploy", "web", "--wait")).status == 0
+            await watch.shows("(gone)")
+        assert watch.status == 130
+        assert "Traceback" not in watch.err
 
 
 async def test_a_drain_moves_all_away_and_uncordon_lets_it_back(tmp_path: Path) -> None:

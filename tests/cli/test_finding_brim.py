@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import anyio
 import pytest
 
 from cli import connection
-from cli.connection import Connection
-from cli.up import clock_of, load_fleet, refuse_second
+from cli.connection import Connection, Target
+from cli.session import Session
+from cli.up import claimed, clock_of, load_fleet, strangers
+from shared.bus import Bus, Message
+from shared.clock import Clock
+from shared.contracts.cluster import cluster_of
 from shared.errors import BusUnavailable, Misconfigured
+from shared.fleet import Kubeconfig
 from shared.settings import BusSettings, Settings
 
 RUNNING = Connection(server="nats://127.0.0.1:4444", kubeconfig=Path("/data/kubeconfig"), speed=30, epoch=1000)
@@ -78,7 +86,73 @@ def test_the_default_fleet_is_packaged() -> None:
     assert [member.id for member in load_fleet(None).members] == ["idc", "ack"]
 
 
-def test_a_second_brim_in_one_folder_is_refused(tmp_path: Path) -> None:
-    connection.write(tmp_path, RUNNING.model_copy(update={"pid": os.getppid()}))
-    with pytest.raises(Misconfigured, match="brim already runs in"):
-        refuse_second(tmp_path)
+def claim(folder: Path) -> None:
+    with claimed(folder):
+        pass
+
+
+def test_a_second_brim_in_one_folder_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
+    """From its first moment on: long before the first lets itself be found."""
+    with claimed(tmp_path):
+        with pytest.raises(Misconfigured, match=r"brim already runs in .*: stop it, or choose another folder"):
+            claim(tmp_path)
+        connection.write(tmp_path, RUNNING.model_copy(update={"pid": os.getpid()}))
+        with pytest.raises(Misconfigured, match=rf"brim already runs in .* \(process {os.getpid()}\)"):
+            claim(tmp_path)
+    claim(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Misconfigured, match="file/data cannot be used: Not a directory; choose another with --data"):
+        claim(tmp_path / "file" / "data")
+
+
+def test_a_brim_that_was_killed_is_not_waited_for(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    connection.write(tmp_path, RUNNING.model_copy(update={"pid": gone.pid}))
+    with pytest.raises(Misconfigured, match=f"brim no longer runs in .* process {gone.pid} ended .* `brim up --data"):
+        connection.find(Settings(data=tmp_path), server=None, data=None)
+
+
+@pytest.mark.parametrize("address", ["http://x:4222", "nats://", "nats://x:port", "nats://x:99999", "nats://a,ftp://b"])
+def test_what_is_no_address_of_a_nats_server_is_refused_at_once(tmp_path: Path, address: str) -> None:
+    with pytest.raises(Misconfigured, match=r"^--server .* is no address of a NATS server: give one such as nats://"):
+        connection.find(Settings(data=tmp_path), server=address, data=None)
+
+
+@pytest.mark.parametrize("address", ["host", "host:4222", "nats://user:word@host:4222", "tls://[::1]:1,ws://b"])
+def test_addresses_of_nats_servers(tmp_path: Path, address: str) -> None:
+    assert connection.find(Settings(data=tmp_path), server=address, data=None).settings.bus.url == address
+
+
+def test_members_of_an_earlier_fleet_file_are_told_of() -> None:
+    known = [cluster_of(member, Kubeconfig(context=member.id)) for member in load_fleet(None).members]
+    fleet = load_fleet(None)
+    assert strangers(known, fleet) == []
+    fewer = fleet.model_copy(update={"members": fleet.members[:1]})
+    assert strangers(known, fewer)[1].startswith("Not in this fleet file, but known from before: ack.")
+
+
+async def test_a_service_that_starts_just_now_is_waited_for(bus: Bus) -> None:
+    session = Session(bus, Clock(), Target(Settings(), Clock(), None, "the test"))
+
+    async def answer(message: Message) -> bytes:
+        return b"here: " + message.data
+
+    async def serve_soon() -> None:
+        await anyio.wait_all_tasks_blocked()  # the question was asked, and nobody was there
+        await bus.serve("brim.test.ask", answer)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve_soon)
+        assert await session.ask("brim.test.ask", b"x", timeout=5.0) == b"here: x"
+        group.cancel_scope.cancel()
+
+
+async def test_a_service_that_never_comes_is_said(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.session.UNSERVED", 0.2)
+    session = Session(bus, Clock(), Target(Settings(), Clock(), None, "the test"))
+    with pytest.raises(BusUnavailable, match=r"no service answers on brim\.test\.ask"):
+        await session.ask("brim.test.ask", b"x", timeout=5.0)

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from cli.fleet_lists import pool_table
-from cli.fleet_tables import MemberLine, Workload, cluster_table, placement_table, policy_table, workload_table
-from cli.tables import MemberObject, Table, changed_rows, matches, member_table, render
+from cli.commands.get import with_mark
+from cli.fleet_lists import Query, pool_table
+from cli.fleet_tables import (
+    MemberLine,
+    Workload,
+    cluster_table,
+    placement_table,
+    policy_table,
+    status_of,
+    whole_table,
+    workload_table,
+)
+from cli.tables import MemberObject, Table, changed_rows, member_table, render
 from shared.contracts.base import JsonObject
 from shared.contracts.capacity import Heartbeat
 from shared.contracts.cluster import ClusterManifest, ClusterMetadata, ClusterSpec, Wish
 from shared.contracts.desired import Desired
+from shared.contracts.outcome import Outcome
 from shared.contracts.placement import Placement, Share
 from shared.contracts.refs import ObjectRef, Order
 from shared.contracts.status import Status
 from shared.fleet import Kubeconfig
+from simulator.selectors import parse_labels
 
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 DEPLOYMENT = ObjectRef(group="apps", version="v1", kind="Deployment", namespace="test", name="qwen3")
@@ -164,12 +176,33 @@ def test_a_workload_without_a_placement_has_no_counts() -> None:
     assert workload_table([Workload(desired())], NOW).rows == (("qwen3", "-", "-", "-", "-", "<none>", "11s"),)
 
 
-def test_whole_objects_name_their_members() -> None:
-    ref = ObjectRef(version="v1", kind="Service", namespace="test", name="qwen3")
-    whole = placement(ref=ref, whole=True, wanted=0, pending=0)
-    assert workload_table([Workload(desired(ref), whole)], NOW).rows == (
-        ("qwen3", "-", "-", "-", "-", "idc,ack", "11s"),
-    )
+SERVICE = ObjectRef(version="v1", kind="Service", namespace="test", name="qwen3")
+
+
+def test_objects_without_replicas_show_where_they_are_instead() -> None:
+    whole = placement(ref=SERVICE, whole=True, wanted=0, pending=0)
+    applied = Outcome(member="idc", ref=SERVICE, uid="u1", order=whole.order, result="applied", at=NOW)
+    older = Outcome(member="ack", ref=SERVICE, uid="u1", order=Order(epoch=1, counter=1), result="applied", at=NOW)
+    found = [Workload(desired(SERVICE), whole, (), (applied, older)), Workload(desired(SERVICE))]
+    assert lines(whole_table(found, NOW, namespaces=True)) == [
+        "NAMESPACE   NAME    MEMBERS   APPLIED   AGE",
+        "test        qwen3   idc,ack   1/2       11s",
+        "test        qwen3   <none>    -         11s",
+    ]
+
+
+def test_scripts_read_the_fleets_numbers_beside_the_manifest() -> None:
+    status = Status(member="idc", ref=DEPLOYMENT, uid="u1", observed_at=NOW, replicas=2, ready=1)
+    assert status_of(Workload(desired(), placement(), (status,))) == {
+        "placedGeneration": 3,
+        "policy": "PropagationPolicy test/vllm-deploy-pp",
+        "members": {"idc": {"replicas": 2, "ready": 1}, "ack": {"replicas": 2, "ready": 0}},
+        "desired": 5,
+        "placed": 4,
+        "ready": 1,
+        "pending": 1,
+    }
+    assert status_of(Workload(desired())) == {}
 
 
 def test_placements() -> None:
@@ -240,17 +273,61 @@ def test_a_watch_shows_only_rows_that_changed_by_more_than_their_age() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "wanted", "taken"),
+    ("labels", "selector", "taken"),
     [
-        ({"app": "web"}, {"app": "web"}, True),
-        ({"app": "web"}, {"app": "api"}, False),
-        ({"app": "web"}, {"app": None}, True),
-        ({}, {"app": None}, False),
-        ({"app": "web"}, {}, True),
+        ({"app": "web"}, "app=web", True),
+        ({"app": "web"}, "app=api", False),
+        ({"app": "web"}, "app", True),
+        ({}, "app", False),
+        ({"app": "web"}, "", True),
+        ({"app": "web"}, "app!=web", False),
+        ({"app": "web"}, "app in (api, web),!legacy", True),
+        ({"app": "web", "legacy": ""}, "app in (api,web),!legacy", False),
+        ({"app": "web"}, "app notin (api)", True),
     ],
 )
-def test_label_selection(labels: dict[str, str], wanted: dict[str, str | None], taken: bool) -> None:
-    assert matches(labels, wanted) is taken
+def test_label_selection(labels: dict[str, str], selector: str, taken: bool) -> None:
+    query = Query(labels=parse_labels(selector))
+    assert query.takes("default", "x", labels) is taken
+
+
+def test_a_watch_marks_what_went() -> None:
+    table = Table(("NAME", "STATUS", "AGE"), (("a", "Running", "5s"), ("bb", "Running", "5s")))
+    assert render(with_mark(table, "(gone)"), header=False, only=(1,)) == "bb     Running   5s    (gone)"
+
+
+def test_letters_that_take_two_columns_keep_the_table_straight() -> None:
+    found = [MemberObject("idc", "机房", pod("web")), MemberObject("ack", "cloud", pod("web"))]
+    table = member_table("pods", found, NOW)
+    assert lines(table)[1:] == [
+        "web    idc       机房            1/1     Running   0          18m",
+        "web    ack       cloud           1/1     Running   0          18m",
+    ]
+
+
+def test_only_headings_and_states_are_painted_and_stay_aligned() -> None:
+    table = Table(("NAME", "STATUS", "AGE"), (("Ready", "Ready", "5s"), ("b", "NotReady,SchedulingDisabled", "5s")))
+    painted = render(table, paint=lambda cell, heading: f"<{cell}>" if heading else f"[{cell}]")
+    assert painted.splitlines() == [
+        "<NAME >   <STATUS                     >   <AGE>",
+        "Ready   [Ready                      ]   5s",
+        "b       [NotReady,SchedulingDisabled]   5s",
+    ]
+
+
+def test_events_are_told_as_kubectl_tells_them_with_the_member_second() -> None:
+    event: JsonObject = {
+        "metadata": metadata("web.1"),
+        "type": "Warning",
+        "reason": "FailedScheduling",
+        "message": "0/3 nodes are available",
+        "lastTimestamp": "2025-12-31T23:59:50Z",
+        "involvedObject": {"kind": "Pod", "name": "web"},
+    }
+    assert lines(member_table("events", [MemberObject("idc", "", event)], NOW)) == [
+        "LAST SEEN   CLUSTER   TYPE      REASON             OBJECT    MESSAGE",
+        "10s         idc       Warning   FailedScheduling   pod/web   0/3 nodes are available",
+    ]
 
 
 @pytest.mark.parametrize("resource", ["configmaps", "secrets"])

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import anyio
 from click.testing import CliRunner
 from pydantic import JsonValue
 
 from cli import connection
 from cli.connection import Connection
 from cli.main import run
-from tests.e2e.harness import Play
+from tests.e2e.harness import WAIT, Play
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,39 @@ class Result:
     def rows(self) -> list[list[str]]:
         """The cells of a table without its heading."""
         return [line.split() for line in self.lines[1:]]
+
+
+@dataclass(slots=True)
+class Running:
+    """A command that is still going on, with what it has printed so far. status: once it has ended."""
+
+    out: str = ""
+    err: str = ""
+    status: int | None = None
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def shows(self, text: str) -> None:
+        """Wait until standard output holds a text."""
+        await self._until(lambda: text in self.out, text)
+
+    async def warns(self, text: str) -> None:
+        """Wait until standard error holds a text."""
+        await self._until(lambda: text in self.err, text)
+
+    async def _until(self, condition: Callable[[], bool], what: str) -> None:
+        with anyio.move_on_after(WAIT):
+            while not condition():
+                self._more.clear()
+                await self._more.wait()
+        assert condition(), f"never printed: {what!r}\n{self.out}{self.err}"
+
+    async def read(self, stream: asyncio.StreamReader, standard: bool) -> None:
+        while line := await stream.readline():
+            if standard:
+                self.out += line.decode()
+            else:
+                self.err += line.decode()
+            self._more.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +97,26 @@ class CommandLine:
 
     async def __call__(self, *arguments: str, given: str = "") -> Result:
         return await asyncio.to_thread(self._run, [*arguments, "--data", str(self.data)], given)
+
+    @asynccontextmanager
+    async def running(self, *arguments: str) -> AsyncIterator[Running]:
+        """A command that goes on, in a process of its own; Ctrl-C ends it after the block."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cli", *arguments, "--data", str(self.data)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        running = Running()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        readers = asyncio.gather(running.read(process.stdout, True), running.read(process.stderr, False))
+        try:
+            yield running
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGINT)
+            await readers
+            running.status = await process.wait()
 
     @staticmethod
     def _run(arguments: list[str], given: str) -> Result:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,6 +74,26 @@ class TestLife:
             assert alive(child)
             parent.send_signal(signal.SIGKILL)
         await eventually(lambda: not alive(child))
+
+
+class TestPort:
+    async def test_the_next_server_of_a_folder_is_where_clients_know_it(self, tmp_path: Path) -> None:
+        async with NatsServer(tmp_path) as first:
+            pass
+        async with NatsServer(tmp_path) as second:
+            assert second.url == first.url
+
+    async def test_a_port_that_is_taken_meanwhile_is_given_up(self, tmp_path: Path) -> None:
+        async with NatsServer(tmp_path) as first:
+            pass
+        with socket.create_server(("127.0.0.1", int(first.url.rpartition(":")[2]))):
+            async with NatsServer(tmp_path) as second:
+                assert second.url != first.url
+
+    async def test_what_is_no_port_does_not_matter(self, tmp_path: Path) -> None:
+        (tmp_path / "port").write_text("nonsense", encoding="utf-8")
+        async with NatsServer(tmp_path) as server:
+            assert (tmp_path / "port").read_text(encoding="utf-8").strip() == server.url.rpartition(":")[2]
 
 
 class TestChoice:
