@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
@@ -24,11 +24,15 @@ _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 def shape_of(template: JsonObject) -> Shape:
     """The shape of a pod template that the intake found sound."""
     spec = _map(template.get("spec"))
-    terms = tuple(_terms(spec))
+    return shape_with(requests_of(spec), spec)
+
+
+def shape_with(requests: Mapping[str, int], spec: JsonObject) -> Shape:
+    """The shape of a pod whose amounts are known, and all else stands in its spec."""
     return Shape.of(
-        requests_of(spec),
+        requests,
         {key: str(value) for key, value in _map(spec.get("nodeSelector")).items()},
-        terms,
+        tuple(_terms(spec)),
         tuple(_tolerations(spec)),
     )
 
@@ -39,15 +43,22 @@ def _terms(spec: JsonObject) -> Iterator[Term]:
     pinned = spec.get("nodeName")
     here = (Expression("metadata.name", "In", (str(pinned),)),) if pinned else ()
     terms = _maps(required.get("nodeSelectorTerms"))
-    for term in terms:
-        expressions = tuple(_expression(entry) for entry in _maps(term.get("matchExpressions")))
-        fields = tuple(_expression(entry) for entry in _maps(term.get("matchFields")))
-        yield Term(expressions, (*fields, *here))
+    for entry in terms:
+        term = term_of(entry)
+        yield Term(term.expressions, (*term.fields, *here))
     if here and not terms:
         yield Term((), here)
 
 
-def _expression(entry: JsonObject) -> Expression:
+def term_of(entry: JsonObject) -> Term:
+    """One nodeSelectorTerm."""
+    return Term(
+        tuple(expression_of(part) for part in _maps(entry.get("matchExpressions"))),
+        tuple(expression_of(part) for part in _maps(entry.get("matchFields"))),
+    )
+
+
+def expression_of(entry: JsonObject) -> Expression:
     values = entry.get("values")
     texts = tuple(str(value) for value in values) if isinstance(values, list) else ()
     return Expression(str(entry["key"]), _OPERATORS[str(entry["operator"])], texts)

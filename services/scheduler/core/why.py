@@ -61,7 +61,7 @@ def _count_classes(
         elif taint is not None:
             causes["TaintNotTolerated", f"with taint {taint} that is not tolerated"] += count
         elif not fits.asks_for_names(shape) and not fits.selects(shape, facts):
-            causes["NodeSelectorMismatch", f"not matching {_selector(shape)}"] += count
+            causes["NodeSelectorMismatch", f"not matching {wanted(shape)}"] += count
         else:
             usable |= here
     unready = int((usable & (phase == UNREADY)).sum())
@@ -70,7 +70,8 @@ def _count_classes(
     _count_lack(nodes, table, shape, usable & (phase != UNREADY), causes)
 
 
-def _selector(shape: Shape) -> str:
+def wanted(shape: Shape) -> str:
+    """In words: by what the shape chooses nodes."""
     if shape.node_selector:
         return "nodeSelector " + ",".join(f"{key}={value}" for key, value in shape.node_selector)
     return "the required node affinity"
@@ -101,7 +102,7 @@ def _count_lack(
         count = int(here.sum())
         if count:
             most = max(0, int(avail[index, here].max()))
-            text = _lack(resource, int(amounts[index]), most)
+            text = lack(resource, int(amounts[index]), most)
             causes["InsufficientResources", text] += count
 
 
@@ -110,7 +111,8 @@ def _line(nodes: Nodes, resource: str, rows: Indexes) -> Floats:
     return np.zeros(len(rows)) if column is None else nodes.avail[column].take(rows)
 
 
-def _lack(resource: str, needed: int, most: int) -> str:
+def lack(resource: str, needed: int, most: int) -> str:
+    """In words: what it needs of a resource, and the most that one node has free."""
     if resource == "pods":
         return "without a free pod slot"
     free = quantities.show(resource, most) if most else "none"
@@ -125,7 +127,7 @@ def _pool(nodes: Nodes, classes: Classes, table: Table, shape: Shape, name: str)
     if taint is not None:
         return f"pool {name}: taint {taint} is not tolerated"
     if not fits.selects(shape, facts):
-        return f"pool {name}: its nodes do not match {_selector(shape)}"
+        return f"pool {name}: its nodes do not match {wanted(shape)}"
     for resource, amount in shape.requests:
         column = nodes.columns.get(resource)
         most = 0 if column is None else int(nodes.total[column, table.base + rows.main])

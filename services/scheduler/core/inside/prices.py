@@ -1,0 +1,36 @@
+"""What a pod on a node costs per hour: its share of the node's price, as inventory meters it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from services.scheduler.core.inside.nodes import Amounts, Nodes
+from services.scheduler.core.nodes import Floats
+from shared.units import POOL_LABEL
+
+
+def hourly(nodes: Nodes, prices: Mapping[str, float], requests: Amounts) -> Floats:
+    """Per row. prices: of one node of each pool, per hour; other nodes are free.
+
+    A pod pays for its dominant share: of the resource of which it takes the largest part of what the node has.
+    """
+    price = nodes.derived(("prices", tuple(sorted(prices.items()))), lambda: _of_rows(nodes, prices))
+    if not price.any():
+        return price
+    share = np.zeros(nodes.top)
+    for resource, amount in requests:
+        total = nodes.line(nodes.total, resource)
+        np.maximum(share, np.divide(amount, total, out=np.zeros(nodes.top), where=total > 0), out=share)
+    return price * np.minimum(share, 1.0)
+
+
+def of_row(nodes: Nodes, prices: Mapping[str, float], requests: Amounts, row: int) -> float:
+    """On one node."""
+    return float(hourly(nodes, prices, requests)[row]) if prices else 0.0
+
+
+def _of_rows(nodes: Nodes, prices: Mapping[str, float]) -> Floats:
+    by_class = [prices.get(facts.labels.get(POOL_LABEL, ""), 0.0) for facts in nodes.facts]
+    return np.array(by_class or [0.0])[nodes.klass]

@@ -1,0 +1,142 @@
+"""Serverless instances: which one a pod would get on each virtual node, out of stock, quota and price.
+
+A pod's instance is the first that it may have and that is in stock; it takes its size of the node's quota, not what the
+pod asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from services.scheduler.core.inside.nodes import Amounts, Nodes
+from shared.contracts.capacity import EciProfile, Surroundings
+from shared.eci import GPU, SPOT_PRICE_LIMIT, SPOT_STRATEGY, Prices, Spec, candidates, chosen, wants_spot
+from shared.quantities import show
+from shared.units import ECI_LABEL, asks_for_eci
+
+_OF_THE_SIZE: Final = ("cpu", "memory", GPU)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A pod asks for ECI, by label or by a profile. What the profile adds to it."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """What one virtual node sells now. stock: instances left by name, less what was promised; None for unknown."""
+
+    stock: Mapping[str, int | None] = field(default_factory=dict)
+    prices: Prices = field(default_factory=Prices)
+    types: Mapping[str, Spec] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An instance on the virtual node at this row. choice: the how manyth of those that the pod may have."""
+
+    row: int
+    spec: Spec
+    choice: int
+    per_hour: float
+
+
+def wish_of(labels: Mapping[str, str], namespace: str, around: Surroundings) -> Wish | None:
+    """Whether a new pod is to run on ECI whatever else it says; its own "false" wins over everything."""
+    name, value = ECI_LABEL
+    if asks_for_eci(labels, around.labels_of(namespace)):
+        return Wish()
+    if name in labels and labels[name] != value:
+        return None
+    for profile in around.profiles:
+        if _matches(profile, labels, around.labels_of(namespace)):
+            return Wish(profile.labels, profile.annotations)
+    return None
+
+
+def _matches(profile: EciProfile, labels: Mapping[str, str], namespace: Mapping[str, str]) -> bool:
+    """Both selectors where both are given; a profile without any selects nothing."""
+    given = [(profile.object_labels, labels), (profile.namespace_labels, namespace)]
+    asked = [(wanted, has) for wanted, has in given if wanted is not None]
+    return bool(asked) and all(has.get(key) == value for wanted, has in asked for key, value in wanted.items())
+
+
+def taken(requests: Amounts, spec: Spec) -> Amounts:
+    """What a pod takes of a virtual node's quota."""
+    rest = [(name, amount) for name, amount in requests if name not in _OF_THE_SIZE]
+    gpus = [(GPU, spec.gpus)] if spec.gpus else []
+    return (("cpu", spec.cpu), ("memory", spec.memory), *gpus, *rest)
+
+
+def offers(
+    nodes: Nodes, rows: Iterable[int], sales: Mapping[str, Sale], requests: Amounts, annotations: Mapping[str, str]
+) -> tuple[list[Offer], list[tuple[str, str]]]:
+    """The best instance on each of these virtual nodes that has one; and (code, sentence) for each that has not."""
+    found: list[Offer] = []
+    refused: list[tuple[str, str]] = []
+    for row in rows:
+        sale = sales.get(nodes.names[row], Sale())
+        offer = _offer(nodes, row, sale, requests, annotations)
+        if isinstance(offer, Offer):
+            found.append(offer)
+        else:
+            refused.append(offer)
+    return found, refused
+
+
+def _offer(
+    nodes: Nodes, row: int, sale: Sale, requests: Amounts, annotations: Mapping[str, str]
+) -> Offer | tuple[str, str]:
+    try:
+        specs = candidates(dict(requests), annotations, sale.types)
+    except ValueError as error:
+        return "BadInstanceSpec", str(error)
+    if not specs:
+        return "NoInstance", "no size of ECI, and no specification that the pod lists, holds what it asks for"
+    in_stock = list(chosen(specs, sale.stock))
+    if not in_stock:
+        return "NoStock", f"{', '.join(spec.name for spec in specs)} {'are' if len(specs) > 1 else 'is'} out of stock"
+    limit, spot = _limit(annotations), wants_spot(annotations)
+    refusal = ("", "")
+    for spec in in_stock:
+        per_hour = sale.prices.hourly(spec, spot=spot)
+        lack = _lack(nodes, row, taken(requests, spec))
+        if limit is not None and per_hour > limit:
+            refusal = (
+                "SpotPriceLimit",
+                f"a spot {spec.name} costs {per_hour:g} per hour, above the limit of {limit:g}",
+            )
+        elif lack is not None:
+            refusal = ("QuotaExceeded", f"{spec.name}: {lack}")
+        else:
+            return Offer(row, spec, specs.index(spec), per_hour)
+    return refusal
+
+
+def _lack(nodes: Nodes, row: int, amounts: Amounts) -> str | None:
+    """What the quota lacks. A resource that the node does not name is bounded by the instance alone."""
+    for resource, amount in amounts:
+        column = nodes.columns.get(resource)
+        if column is None or not nodes.total[column, row]:
+            if resource in ("cpu", "memory", "pods"):
+                return f"the quota names no {resource}"
+            continue
+        left = int(nodes.avail[column, row])
+        if left < amount:
+            return f"{show(resource, max(0, left))} {resource} of the quota left, needs {show(resource, amount)}"
+    return None
+
+
+def _limit(annotations: Mapping[str, str]) -> float | None:
+    """The price limit of a spot instance; one that is no number counts as none, as the instance's seller has it."""
+    if annotations.get(SPOT_STRATEGY) != "SpotWithPriceLimit":
+        return None
+    try:
+        return float(annotations[SPOT_PRICE_LIMIT])
+    except (KeyError, ValueError):
+        return None
