@@ -14,6 +14,7 @@ from services.scheduler.intake.checking import Checked, named
 from services.scheduler.intake.intake import read_manifests
 from services.scheduler.intake.known import Known
 from services.scheduler.normalise import gone, is_member, policy_of, wanted_of, workload_of
+from services.scheduler.units import Units
 from shared.bus import Bus, Message
 from shared.clock import Clock
 from shared.contracts import subjects
@@ -32,11 +33,12 @@ NEW_UID = "planned"
 class Planner:
     """Answers brim.plan. Nothing awaits between taking planned policies in and putting them back."""
 
-    def __init__(self, bus: Bus, clock: Clock, state: SchedulerState, known: Known) -> None:
+    def __init__(self, bus: Bus, clock: Clock, state: SchedulerState, known: Known, units: Units) -> None:
         self._bus = bus
         self._clock = clock
         self._state = state
         self._known = known
+        self._units = units
         self.is_serving = False
 
     async def run(self) -> None:
@@ -59,7 +61,7 @@ class Planner:
             raise Invalid(verdict.faults)
         policies = [checked for checked in sound if checked.policy is not None]
         planned: list[Workload | WorkloadKey] = [
-            workload_of(write.desired)
+            self._units.apply(workload_of(write.desired), write.desired)
             for write, checked in zip(verdict.writes, sound, strict=True)
             if not is_for_brim(checked.ref)
         ]

@@ -86,7 +86,7 @@ class Leader:
             advise=Advisor(self._known, self._following.policies).advise,
             metrics=metrics,
         )
-        self._planner = Planner(bus, clock, self.state, self._known)
+        self._planner = Planner(bus, clock, self.state, self._known, self._following.units)
 
     @property
     def ready(self) -> bool:

@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 
 from services.scheduler.core.engine import SchedulerState
 from services.scheduler.core.matching import Policies
-from services.scheduler.core.values import Gap, Gone, Policy
+from services.scheduler.core.values import Gap, Gone, Policy, Workload
 from services.scheduler.deciding import Deciding
 from services.scheduler.intake.known import Known
 from services.scheduler.mending import legible, mended
@@ -20,6 +20,7 @@ from services.scheduler.metrics import SchedulerMetrics
 from services.scheduler.normalise import gone, wanted_of
 from services.scheduler.publishing import Epoch, Sequences
 from services.scheduler.tidying import Tidying
+from services.scheduler.units import Units
 from shared import telemetry
 from shared.backoff import Backoff, Retries
 from shared.bus import Bus, Change, Message, View
@@ -44,7 +45,7 @@ STREAMS = ("DESIRED", "PLACEMENT", "STATUS", "OUTCOME")
 class Following:
     """Feeds the state from the streams. `caught_up` once all that they held at the start was taken in.
 
-    policies: those in force.
+    policies: those in force. units: of workloads whose pods brim binds itself.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Following:
         self._tidying = tidying
         self._metrics = metrics
         self.policies = Policies()
+        self.units = Units(known)
         self._asking: set[str] = set()  # members whose snapshot is asked for
         self._caught_up = asyncio.Event()
 
@@ -125,7 +127,11 @@ class Following:
         if entry is None or (last is not None and not last.removed):
             return
         self._known.remove(entry.desired.ref.key, last.sequence if last else 0)
-        absent = gone(entry.desired.ref)
+        ref = entry.desired.ref
+        if is_resource_policy(ref.kind, ref.group):
+            self._again(self.units.remove((ref.namespace, ref.name)), {})
+            return
+        absent = gone(ref)
         if absent.kind == "policy":
             self.policies.remove(str(absent.key))
         self._deciding.heard(self._state.on_desired(absent), {})
@@ -134,10 +140,13 @@ class Following:
     def take(self, desired: Desired, headers: Mapping[str, str]) -> None:
         """A new state of an object, whoever brings it: the stream, or the intake right after storing it."""
         if is_resource_policy(desired.ref.kind, desired.ref.group):
+            self._again(self._read_policy(desired), headers)
             self._tidying.noticed(desired)
             return
         try:
             value = wanted_of(desired)
+            if isinstance(value, Workload):
+                value = self.units.apply(value, desired)
         except (Invalid, ValueError, KeyError) as error:
             log.error("%s in DESIRED cannot be understood and is left alone: %s", desired.ref, error)
             return
@@ -148,6 +157,20 @@ class Following:
         self._metrics.workloads.set(len(self._known))
         self._deciding.heard(self._state.on_desired(value), telemetry.extract(headers))
         self._tidying.noticed(desired)
+        if (desired.ref.kind, desired.ref.group) == ("Namespace", ""):
+            self._again(self.units.of_namespace(desired.ref.name), headers)
+
+    def _read_policy(self, desired: Desired) -> list[Desired]:
+        try:
+            return self.units.take(desired)
+        except Invalid as error:
+            log.error("%s in DESIRED cannot be understood and is left alone: %s", desired.ref, error)
+            return []
+
+    def _again(self, workloads: list[Desired], headers: Mapping[str, str]) -> None:
+        """They are the same, but what they may use inside a member is not."""
+        for desired in workloads:
+            self.take(desired, headers)
 
     # -- what became of it -----------------------------------------------------------------------------------
 

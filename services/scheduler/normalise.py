@@ -25,6 +25,7 @@ from services.scheduler.core.values import (
 from services.scheduler.pods import shape_of
 from shared import workloads
 from shared.contracts import cluster, policy
+from shared.contracts.annotations import ceiling_of
 from shared.contracts.base import JsonObject
 from shared.contracts.cluster import ClusterManifest
 from shared.contracts.desired import Desired
@@ -96,6 +97,7 @@ def workload_of(desired: Desired) -> Workload:
         ordered=(ref.kind, ref.group) == ("StatefulSet", "apps") and spec.get("podManagementPolicy") != "Parallel",
         labels={key: str(value) for key, value in labels.items()},
         created_at=desired.created_at,
+        ceiling=ceiling_of(_below(_below(manifest, "metadata"), "annotations")),
         deleted=desired.deleted,
     )
 
@@ -142,6 +144,7 @@ def policy_of(written: WrittenPolicy, ref: ObjectRef) -> Policy:
         suspend_on=suspended_on.cluster_names if suspended_on else (),
         preserve=spec.preserve_resources_on_deletion,
         failback=written.failback_per_hour,
+        ceiling=ceiling_of(written.metadata.annotations),
     )
 
 

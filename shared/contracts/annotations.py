@@ -6,6 +6,8 @@ that every pod says which workload it is a replica of, whatever controllers stan
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import isfinite
 from typing import Final
 
 MANAGED_LABEL: Final = "brim.dev/managed"  # on every object that brim applied; value "true"
@@ -24,3 +26,20 @@ CEILING_ANNOTATION: Final = (
 
 FIELD_MANAGER: Final = "brim"  # owns all that a manifest says, but replicas
 REPLICAS_MANAGER: Final = "brim-replicas"  # owns the replica count alone
+
+
+def ceiling_of(annotations: Mapping[str, object]) -> float | None:
+    """What elastic and virtual room may cost per hour, in the fleet's currency; None for any amount.
+
+    Raises ValueError with a sentence where the annotation is no such number.
+    """
+    if CEILING_ANNOTATION not in annotations:
+        return None
+    text = str(annotations[CEILING_ANNOTATION])
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not isfinite(amount) or amount < 0:
+        raise ValueError(f"{text!r} is no price per hour: give a number such as 2.50, or 0 for nothing")
+    return amount

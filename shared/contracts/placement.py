@@ -29,6 +29,8 @@ class Share(Part):
     the numbers and nothing was counted. retiring: of these replicas, so many go as soon as their replacements
     elsewhere are Ready. present: False asks the executor to delete the object there. completions: of a Job.
     deadline: Unix seconds until which replicas on elastic room are on their way, not stuck.
+    added: of the free ones, those for which the member added nodes. per_hour: what the elastic, added and virtual ones
+    cost, at the prices seen.
     autoscaled: a HorizontalPodAutoscaler in the member owns the count; replicas says what it has, brim writes
     none. suspended: nothing is to be written there now. finished: what runs to completion did so there: it asks for
     no room any more, and is not run a second time.
@@ -39,6 +41,7 @@ class Share(Part):
     free: int = 0
     elastic: int = 0
     virtual: int = 0
+    added: int = 0
     retiring: int = 0
     present: bool = True
     completions: int | None = None
@@ -46,6 +49,7 @@ class Share(Part):
     deadline: float | None = None
     autoscaled: bool = False
     suspended: bool = False
+    per_hour: float = 0.0
     finished: bool = False
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
-from services.scheduler.core import divided, drafts, fixed, fixed_jobs, jobs, whole
+from services.scheduler.core import divided, drafts, fixed, fixed_jobs, jobs, spending, whole
 from services.scheduler.core.drafts import Case
 from services.scheduler.core.filtering import Fleet
 from services.scheduler.core.room import FleetRoom
@@ -50,6 +50,7 @@ def decide(
     drafts.begin(case)
     # 4. Divide, by kind and policy.
     wanted = _divide(case)
+    spending.settle(case)
     # 5. The answer.
     return Decision(
         workload=workload,

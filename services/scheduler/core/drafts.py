@@ -18,6 +18,7 @@ class Draft:
     """One share in the making. replicas = free + elastic + virtual where room was counted; retiring ≤ replicas.
 
     was: replicas of the previous placement. confirmed: its removal is. unbound: replicas that have no node yet.
+    added: of the free ones, those on nodes that were added for them.
     """
 
     member: str
@@ -27,6 +28,7 @@ class Draft:
     free: int = 0
     elastic: int = 0
     virtual: int = 0
+    added: int = 0
     retiring: int = 0
     present: bool = True
     completions: int | None = None
@@ -39,6 +41,7 @@ class Draft:
     status: Status | None = None
     serving: int = 0
     unbound: int = 0
+    per_hour: float = 0.0
 
     @property
     def healthy(self) -> int:
@@ -52,6 +55,8 @@ class Draft:
             taken = min(count, getattr(self, kind))
             setattr(self, kind, getattr(self, kind) - taken)
             count -= taken
+            if kind == "free":
+                self.added = max(0, min(self.added - taken, self.free))
 
     @property
     def idle(self) -> int:
@@ -97,6 +102,7 @@ class Case:
     sight: Sight = field(default_factory=Sight)
     given: dict[str, int] = field(default_factory=dict)
     given_by_kind: dict[tuple[str, str], int] = field(default_factory=dict)
+    prices: dict[tuple[str, int], float] = field(default_factory=dict)
     own: Mapping[str, int] = field(default_factory=dict)
     cause: Cause = "capacity"
     pending: int = 0
@@ -165,6 +171,7 @@ def _from_share(case: Case, share: Share) -> Draft:
         free=share.free,
         elastic=share.elastic,
         virtual=share.virtual,
+        added=share.added,
         retiring=share.retiring,
         present=share.present,
         completions=share.completions,
@@ -180,6 +187,7 @@ def _from_share(case: Case, share: Share) -> Draft:
     arrived = draft.elastic - min(draft.elastic, max(0, draft.replicas - bound))
     draft.elastic -= arrived  # bound: the nodes that were on their way are there
     draft.free += arrived
+    draft.added += arrived
     return draft
 
 
@@ -211,6 +219,7 @@ def _share(draft: Draft, case: Case, suspended: bool) -> Share:
         free=draft.free,
         elastic=draft.elastic,
         virtual=draft.virtual,
+        added=min(draft.added, draft.free),
         retiring=draft.retiring,
         completions=draft.completions,
         revision=case.workload.revision,
@@ -218,6 +227,7 @@ def _share(draft: Draft, case: Case, suspended: bool) -> Share:
         autoscaled=draft.autoscaled,
         suspended=suspended,
         finished=draft.finished,
+        per_hour=draft.per_hour,
     )
 
 

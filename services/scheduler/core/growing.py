@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.scheduler.core import division, spread
+from services.scheduler.core import division, spending, spread, units
 from services.scheduler.core.division import Ints
 from services.scheduler.core.drafts import Case
 from services.scheduler.core.filtering import TierMembers
@@ -29,7 +29,7 @@ class Looked:
 def look(case: Case, index: int, allowed: Callable[[str], bool] | None = None) -> Looked:
     """The tier's room. Members that are blocked, or not allowed, have none."""
     tier = case.candidates.tiers[index]
-    found = case.room.rooms(case.shape, tier.numbers)
+    found = units.rooms(case, tier) if case.workload.units else case.room.rooms(case.shape, tier.numbers)
     room = (found[0].astype(np.int64), found[1].astype(np.int64), found[2].astype(np.int64))
     _see(case, index, tier, room)
     for position, name in enumerate(tier.names) if case.own else ():
@@ -132,7 +132,7 @@ def chosen_by_spread(case: Case) -> Set[str] | spread.Unsatisfied | None:
 
 
 def _give(case: Case, looked: Looked, kind: int, count: int) -> int:
-    room = looked.room[kind]
+    room = spending.affordable(case, looked.tier.names, looked.room[kind], kind, count)
     total = int(room.sum())
     here = min(count, total)
     if not here:

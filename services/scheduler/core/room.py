@@ -18,7 +18,7 @@ from services.scheduler.core.nodes import KIND_OF, Classes, Floats, Indexes, Nod
 from services.scheduler.core.promises import ORDER
 from services.scheduler.core.shapes import Shapes
 from services.scheduler.core.values import Component, Gap, Room, Shape
-from shared.contracts.capacity import Capacity, Delta, Heartbeat, Pool, Snapshot
+from shared.contracts.capacity import Capacity, Delta, Heartbeat, Pool, Snapshot, VirtualStock
 
 _REASONS_KEPT = 4096
 
@@ -44,6 +44,7 @@ class FleetRoom:
         self._writer = Writer(
             self._nodes, self._classes, self._shapes, self._ledger, self._growth, headroom, self._holdings
         )
+        self._selling: dict[str, tuple[VirtualStock, ...]] = {}
         self._reasons: dict[tuple[int, Shape], tuple[tuple[int, int], str, str]] = {}
 
     # -- members -----------------------------------------------------------------------------------------
@@ -78,6 +79,7 @@ class FleetRoom:
         self._holdings.forget_member(table)
         self._writer.clear(table)
         self._feeds.pop(member, None)
+        self._selling.pop(member, None)
 
     # -- capacity ----------------------------------------------------------------------------------------
 
@@ -102,6 +104,9 @@ class FleetRoom:
         if any(key not in classes for columns in nodes for key in set(columns.classes)):
             feed.synced = False
             return
+        for chunk in chunks:
+            if chunk.surroundings is not None:
+                self._selling[message.member] = chunk.surroundings.virtual
         self._writer.write(
             self._table(message.member),
             classes=classes,
@@ -118,6 +123,8 @@ class FleetRoom:
         if any(key not in message.classes and key not in table.classes for key in message.nodes.classes):
             feed.synced = False
             return
+        if message.surroundings is not None:
+            self._selling[message.member] = message.surroundings.virtual
         self._writer.write(
             table,
             classes=message.classes,
@@ -171,6 +178,10 @@ class FleetRoom:
     def _version(self, table: Table) -> tuple[int, int]:
         """Another one after every change of the member's room."""
         return table.version, int(self._ledger.changed[table.number])
+
+    def selling(self, member: str) -> tuple[VirtualStock, ...]:
+        """What the member's virtual nodes sell, as it was last told."""
+        return self._selling.get(member, ())
 
     def pools(self, member: str) -> list[Pool]:
         return [rows.pool for rows in self._table(member).pools.values()]

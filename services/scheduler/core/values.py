@@ -15,6 +15,8 @@ from typing import Final, Literal, TypeAlias
 from shared.contracts.desired import Tombstone
 from shared.contracts.placement import Cause, Placement, Reason, Rest, Seen, Share
 from shared.contracts.refs import ObjectRef, Order
+from shared.eci import Spec
+from shared.units import Unit
 
 WorkloadKey: TypeAlias = tuple[str, str, str, str]  # ObjectRef.key: (kind, group, namespace, name)
 Operator: TypeAlias = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
@@ -147,13 +149,29 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitRoom:
+    """One unit that a workload's pods may use inside a member. shape: the pod's, with what the unit asks of a node.
+
+    maximum: pods of the workload that may be there; None for any number. specs: of eci, the instances that a pod may
+    have, the preferred first. spot: they are spot instances.
+    """
+
+    unit: Unit
+    shape: Shape
+    maximum: int | None = None
+    specs: tuple[Spec, ...] = ()
+    spot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """A desired object that policies may select. Kinds without replicas have no components.
 
     replicas: what people want in all; for a Job its parallelism (already capped by completions).
     divisible: shares may be of any size; otherwise the object goes whole to one member (with components) or to
     every selected one (without). order: of DESIRED. created_at: Unix seconds, for the order of waiting.
-    priority: of the queue, greater first.
+    priority: of the queue, greater first. units: where brim binds the pods itself; empty where it does not. ceiling:
+    what elastic and virtual room may cost per hour, None for any amount.
     """
 
     ref: ObjectRef
@@ -170,6 +188,8 @@ class Workload:
     labels: Mapping[str, str] = field(default_factory=dict)
     created_at: float = 0.0
     priority: int = 0
+    units: tuple[UnitRoom, ...] = ()
+    ceiling: float | None = None
     deleted: Tombstone | None = None
 
     @property
@@ -257,7 +277,7 @@ class Policy:
 
     namespace: None for a ClusterPropagationPolicy. weights: of the static division; none is weight 1 for all.
     suspend_on: members (clusterNames) where nothing is to be written now. failback: moves per hour back to an
-    earlier tier, 0 for none.
+    earlier tier, 0 for none. ceiling: as a workload's; the lower one counts.
     """
 
     key: str
@@ -277,6 +297,7 @@ class Policy:
     suspend_on: tuple[str, ...] = ()
     preserve: bool = False
     failback: int = 0
+    ceiling: float | None = None
 
     @property
     def fixed(self) -> bool:

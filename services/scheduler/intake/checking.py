@@ -211,6 +211,8 @@ def _metadata_faults(ref: ObjectRef, manifest: JsonObject) -> list[Fault]:
         if not isinstance(given, dict):
             faults.append(Fault(str(ref), f"metadata.{name}", "it must map names to texts"))
             continue
+        if name == "annotations":
+            faults += _ceiling_faults(ref, given)
         for key, value in given.items():
             if not isinstance(value, str):
                 faults.append(Fault(str(ref), f"metadata.{name}.{key}", f"{value!r} is no text; put it in quotes"))
@@ -218,6 +220,14 @@ def _metadata_faults(ref: ObjectRef, manifest: JsonObject) -> list[Fault]:
                 why = f"{value!r} is no label value: at most 63 letters, digits, '-', '_' and '.'"
                 faults.append(Fault(str(ref), f"metadata.{name}.{key}", why))
     return faults
+
+
+def _ceiling_faults(ref: ObjectRef, given: JsonObject) -> list[Fault]:
+    try:
+        marks.ceiling_of(given)
+    except ValueError as error:
+        return [Fault(str(ref), f"metadata.annotations.{marks.CEILING_ANNOTATION}", str(error))]
+    return []
 
 
 # -- workloads -----------------------------------------------------------------------------------------------

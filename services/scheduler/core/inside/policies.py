@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from services.scheduler.core.inside.values import PolicyUnit, ResourcePolicy
 from shared import quantities
-from shared.contracts.annotations import CEILING_ANNOTATION
+from shared.contracts.annotations import ceiling_of
 from shared.contracts.resource_policy import PolicyUnit as WrittenUnit
 from shared.contracts.resource_policy import ResourcePolicy as WrittenPolicy
 from shared.contracts.resource_policy import seconds_of
@@ -32,14 +32,6 @@ def resource_policy_of(written: WrittenPolicy, created_at: float) -> ResourcePol
         ceiling=ceiling_of(written.metadata.annotations),
         created_at=created_at,
     )
-
-
-def ceiling_of(annotations: Mapping[str, str]) -> float | None:
-    """What elastic and virtual room may cost per hour, by annotation; None where it is not bounded, or no number."""
-    try:
-        return max(0.0, float(annotations[CEILING_ANNOTATION]))
-    except (KeyError, ValueError):
-        return None
 
 
 def _unit(unit: WrittenUnit) -> PolicyUnit:

@@ -15,7 +15,6 @@ from services.scheduler.core.inside import affinity, fit, prices, scores, spread
 from services.scheduler.core.inside.affinity import Asker
 from services.scheduler.core.inside.member import Member
 from services.scheduler.core.inside.nodes import Amounts, Flags
-from services.scheduler.core.inside.policies import ceiling_of
 from services.scheduler.core.inside.records import PodRecord
 from services.scheduler.core.inside.units import Stage
 from services.scheduler.core.inside.values import ResourcePolicy, TopologySpread
@@ -41,7 +40,7 @@ class Case:
     def __post_init__(self) -> None:
         record = self.record
         self.asker = Asker(record.pod.namespace, record.labels, record.needs)
-        bounds = [ceiling_of(record.pod.annotations), self.policy.ceiling if self.policy else None]
+        bounds = [_ceiling_of(record.pod.annotations), self.policy.ceiling if self.policy else None]
         self.ceiling = min((bound for bound in bounds if bound is not None), default=None)
 
     @property
@@ -194,3 +193,11 @@ def _buy(case: Case, stage: Stage, rows: Indexes) -> Choice | Refused:
 
 def ceiling_reached(ceiling: float, spent: float, more: float) -> str:
     return f"it would cost {more:g} more per hour, {spent:g} of at most {ceiling:g} are spent"
+
+
+def _ceiling_of(annotations: Mapping[str, str]) -> float | None:
+    """Nobody checked what a person wrote on a pod straight in the member: what is no price bounds nothing."""
+    try:
+        return ceiling_of(annotations)
+    except ValueError:
+        return None

@@ -1,0 +1,132 @@
+"""Units at the level of the fleet: what room a member has for pods that brim binds there itself.
+
+A workload whose pods name brim's scheduler may use virtual nodes as its ResourcePolicy, or its wish for ECI, says. Each
+unit is a shape of its own: the pod's, with one more requirement on the nodes. So all that holds for shapes holds for
+units, and a unit's `max` caps what its shape finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from services.scheduler.core.drafts import Case
+from services.scheduler.core.filtering import TierMembers
+from services.scheduler.core.inside.values import PolicyUnit, ResourcePolicy
+from services.scheduler.core.nodes import ELASTIC, FREE, VIRTUAL_ROOM, Floats
+from services.scheduler.core.values import Expression, Shape, Term, Toleration, UnitRoom, Workload
+from shared import eci
+from shared.units import ECS_LABEL, POOL_LABEL, VIRTUAL_LABEL, VIRTUAL_TAINT
+
+_VIRTUAL: Final = Expression(VIRTUAL_LABEL[0], "In", (VIRTUAL_LABEL[1],))
+_REAL: Final = Expression(VIRTUAL_LABEL[0], "NotIn", (VIRTUAL_LABEL[1],))
+_TOLERATED: Final = Toleration(key=VIRTUAL_TAINT[0], operator="Exists")
+
+Lines: TypeAlias = tuple[Floats, Floats, Floats]  # free, elastic, virtual: per member
+
+
+# -- which units a workload may use --------------------------------------------------------------------------
+
+
+def of_eci(shape: Shape, annotations: Mapping[str, str]) -> tuple[UnitRoom, ...]:
+    """Pods that ask for ECI: virtual nodes alone, whatever else they say about nodes."""
+    return (_virtual(Shape(shape.requests, (), (), shape.tolerations), annotations, None),)
+
+
+def of_policy(shape: Shape, annotations: Mapping[str, str], policy: ResourcePolicy) -> tuple[UnitRoom, ...]:
+    """In the policy's order, each unit once per entry."""
+    return tuple(_of_unit(shape, annotations, unit) for unit in policy.units)
+
+
+def with_units(workload: Workload, units: tuple[UnitRoom, ...]) -> Workload:
+    """The workload, its one component's shape replaced by that of all its units."""
+    (component,) = workload.components
+    return replace(workload, components=(replace(component, shape=_union(units, component.shape)),), units=units)
+
+
+def _of_unit(shape: Shape, annotations: Mapping[str, str], unit: PolicyUnit) -> UnitRoom:
+    match unit.resource:
+        case "idc":
+            machines = (_REAL, Expression(POOL_LABEL, "DoesNotExist"), Expression(ECS_LABEL, "DoesNotExist"))
+            return UnitRoom("idc", _with(shape, machines), unit.max)
+        case "ecs":
+            chosen = tuple(Expression(key, "In", (value,)) for key, value in unit.node_selector)
+            nodes = [(_REAL, Expression(label, "Exists"), *chosen) for label in (POOL_LABEL, ECS_LABEL)]
+            return UnitRoom("ecs", _with(shape, *nodes), unit.max)
+        case "eci":
+            return _virtual(shape, annotations, unit.max)
+
+
+def _virtual(shape: Shape, annotations: Mapping[str, str], maximum: int | None) -> UnitRoom:
+    """What an instance takes of the quota is its own size. Specifications that do not exist leave no room: the intake
+    refused them, or the pod's event will name them."""
+    try:
+        specs = eci.candidates(dict(shape.requests), annotations)
+    except ValueError:
+        specs = ()
+    asked = dict(shape.requests)
+    if specs:
+        asked |= {"cpu": specs[0].cpu, "memory": specs[0].memory}
+        asked.pop(eci.GPU, None)  # the instance brings its own; a virtual node need not count them
+    sized = Shape(tuple(sorted(asked.items())), shape.node_selector, shape.affinity, (*shape.tolerations, _TOLERATED))
+    return UnitRoom("eci", _with(sized, (_VIRTUAL,)), maximum, specs, eci.wants_spot(annotations))
+
+
+def _with(shape: Shape, *alternatives: tuple[Expression, ...]) -> Shape:
+    """The shape with one of these requirements more: terms are alternatives, so each is joined with each."""
+    own = shape.affinity or (Term(),)
+    terms = tuple(Term((*term.expressions, *more), term.fields) for term in own for more in alternatives)
+    return Shape(shape.requests, shape.node_selector, terms, shape.tolerations)
+
+
+def _union(units: tuple[UnitRoom, ...], shape: Shape) -> Shape:
+    """One shape for all units: what reservations are held for, and whose growth wakes the workload."""
+    if len(units) == 1:
+        return units[0].shape
+    terms = tuple(dict.fromkeys(term for unit in units for term in unit.shape.affinity))
+    tolerations = tuple(dict.fromkeys(t for unit in units for t in unit.shape.tolerations))
+    return Shape(shape.requests, shape.node_selector, terms, tolerations)
+
+
+# -- their room ----------------------------------------------------------------------------------------------
+
+
+def rooms(case: Case, tier: TierMembers) -> Lines:
+    """The room of a tier's members over all units, each up to its maximum less what it holds already.
+
+    Which unit a replica is in is not told here: a placement knows virtual ones, and units fill from the top.
+    """
+    real, virtual = _held(case, tier)
+    total = [np.zeros(len(tier.names)) for _ in range(3)]
+    for unit in case.workload.units:
+        found = case.room.rooms(unit.shape, tier.numbers)
+        if unit.maximum is not None:
+            held = virtual if unit.unit == "eci" else real
+            used = np.minimum(held, unit.maximum)
+            held -= used
+            found = _capped(found, unit.maximum - used)
+        for kind in (FREE, ELASTIC, VIRTUAL_ROOM):
+            total[kind] += found[kind]
+    return total[FREE], total[ELASTIC], total[VIRTUAL_ROOM]
+
+
+def _held(case: Case, tier: TierMembers) -> tuple[Floats, Floats]:
+    """Replicas on nodes and on virtual nodes, per member, but for those that this decision gave."""
+    real, virtual = np.zeros(len(tier.names)), np.zeros(len(tier.names))
+    for position, name in enumerate(tier.names):
+        draft = case.drafts.get(name)
+        if draft is not None and draft.present:
+            given = [case.given_by_kind.get((name, kind), 0) for kind in ("free", "elastic", "virtual")]
+            virtual[position] = draft.virtual - given[2]
+            real[position] = draft.free + draft.elastic - given[0] - given[1]
+    return real, virtual
+
+
+def _capped(room: Lines, left: Floats) -> Lines:
+    """Free room first, then elastic, then virtual."""
+    free = np.minimum(room[FREE], left)
+    elastic = np.minimum(room[ELASTIC], left - free)
+    return free, elastic, np.minimum(room[VIRTUAL_ROOM], left - free - elastic)

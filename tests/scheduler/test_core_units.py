@@ -1,0 +1,222 @@
+"""Both levels together: a member's room counts the units that brim may bind a workload's pods to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from services.scheduler.core import units
+from services.scheduler.core.inside.values import PolicyUnit, ResourcePolicy
+from services.scheduler.core.spending import instance_price, pool_price
+from services.scheduler.core.values import Expression, Shape, Term, Workload
+from shared import eci
+from shared.contracts.capacity import NodeClass, Surroundings, Taint, VirtualStock
+from tests.scheduler.core_world import ONE_CPU, World, deployment, node, policy, pool
+
+GIB = 1024**3
+TWO_CPUS = Shape.of({"cpu": 2000})
+CLASSES = {
+    0: NodeClass(),
+    1: NodeClass(labels={"alibabacloud.com/nodepool-id": "a", "team": "x"}),
+    2: NodeClass(
+        labels={"type": "virtual-kubelet"},
+        taints=(Taint(key="virtual-kubelet.io/provider", value="alibabacloud", effect="NoSchedule"),),
+    ),
+}
+PRICES = Surroundings(virtual=(VirtualStock(node="vk", vcpu=0.1, gib=0.01, types={"ecs.c6.xlarge": 0.5}),))
+
+
+def virtual(name: str, cpu: int) -> Any:
+    return node(name, cpu, phase="virtual", klass=2, memory=cpu * 4 * GIB)
+
+
+def unit(resource: Any, **fields: Any) -> PolicyUnit:
+    return PolicyUnit(resource, **fields)
+
+
+def asking(name: str, replicas: int, *given: PolicyUnit, shape: Shape = ONE_CPU, **annotations: str) -> Workload:
+    """A workload that follows a ResourcePolicy of these units."""
+    found = units.of_policy(shape, annotations, ResourcePolicy("test", "rp", given))
+    return units.with_units(deployment(name, replicas, shape=shape), found)
+
+
+def world(*nodes: Any, **options: Any) -> World:
+    made = World()
+    made.want(policy("idc", ecs_provision=True, **options))
+    made.member("idc", *nodes, classes=CLASSES)
+    made.delta("idc", surroundings=PRICES)
+    return made
+
+
+@dataclass(frozen=True)
+class Case:
+    """free, elastic and virtual replicas of the one share, and what stays pending."""
+
+    name: str
+    units: tuple[PolicyUnit, ...]
+    expected: tuple[int, int, int]
+    pending: int = 0
+
+
+CASES = [
+    Case("idc alone", (unit("idc"),), (2, 0, 0), 8),
+    Case("idc, then eci", (unit("idc"), unit("eci")), (2, 0, 8)),
+    Case("all three", (unit("idc"), unit("ecs"), unit("eci")), (5, 0, 5)),
+    Case("max on idc", (unit("idc", max=1), unit("eci")), (1, 0, 9)),
+    Case("max on eci", (unit("idc"), unit("eci", max=4)), (2, 0, 4), 4),
+    Case("max on each", (unit("idc", max=1), unit("ecs", max=2), unit("eci", max=3)), (3, 0, 3), 4),
+    Case("ecs by label", (unit("ecs", node_selector=(("team", "x"),)),), (3, 0, 0), 7),
+    Case("ecs of another label", (unit("ecs", node_selector=(("team", "y"),)),), (0, 0, 0), 10),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_room_counts_the_units_of_the_policy(case: Case) -> None:
+    w = world(node("own", 2), node("cloud", 3, klass=1), virtual("vk", 20))
+    workload = asking("web", 10, *case.units)
+    w.want(workload)
+    w.run()
+    placement = w.placement(workload)
+    shares = [share for share in placement.shares if share.present]
+    given = tuple(sum(getattr(share, kind) for share in shares) for kind in ("free", "elastic", "virtual"))
+    assert (given, placement.pending) == (case.expected, case.pending)
+
+
+def test_max_counts_what_is_there_already() -> None:
+    w = world(node("own", 9), virtual("vk", 20))
+    workload = asking("web", 2, unit("idc", max=3), unit("eci"))
+    w.want(workload)
+    w.run()
+    grown = asking("web", 5, unit("idc", max=3), unit("eci"))
+    w.want(grown)
+    w.run()
+    (share,) = w.placement(grown).shares
+    assert (share.free, share.virtual) == (3, 2)
+
+
+def test_without_a_policy_virtual_nodes_are_no_room() -> None:
+    w = world(node("own", 2), virtual("vk", 20))
+    workload = deployment("web", 5)
+    w.want(workload)
+    w.run()
+    assert (w.placed(workload), w.placement(workload).pending) == ({"idc": 2}, 3)
+
+
+def test_pods_that_ask_for_eci_go_nowhere_else_whatever_they_select() -> None:
+    w = world(node("own", 9), virtual("vk", 20))
+    pinned = Shape.of({"cpu": 1000}, {"disk": "ssd"}, (Term((Expression("zone", "In", ("a",)),)),))
+    workload = units.with_units(deployment("web", 3, shape=pinned), units.of_eci(pinned, {}))
+    w.want(workload)
+    w.run()
+    (share,) = w.placement(workload).shares
+    assert (share.free, share.virtual) == (0, 3)
+
+
+def test_the_quota_is_taken_by_rounded_sizes() -> None:
+    w = world(virtual("vk", 8))
+    shape = Shape.of({"cpu": 1500, "memory": GIB})  # rounds up to 2 vCPU
+    workload = asking("web", 9, unit("eci"), shape=shape)
+    w.want(workload)
+    w.run()
+    assert (w.placed(workload), w.placement(workload).pending) == ({"idc": 4}, 5)
+
+
+def test_a_gpu_comes_with_its_instance() -> None:
+    w = world(virtual("vk", 8))
+    shape = Shape.of({"cpu": 1000, eci.GPU: 1})
+    specs = {eci.USE_SPECS: "ecs.gn6i-c4g1.xlarge"}
+    found = units.of_policy(shape, specs, ResourcePolicy("test", "rp", (unit("idc"), unit("eci"))))
+    workload = units.with_units(deployment("infer", 3, shape=shape), found)
+    w.want(workload)
+    w.run()
+    (share,) = w.placement(workload).shares
+    assert (share.virtual, w.placement(workload).pending) == (2, 1)  # 4 vCPUs each
+
+
+def test_tiers_come_before_units_of_a_later_member() -> None:
+    w = world(node("own", 1), virtual("vk", 2))
+    w.want(policy("idc", "ack", ecs_provision=True))
+    w.member("ack", node("theirs", 9), classes=CLASSES)
+    workload = asking("web", 5, unit("idc"), unit("eci"))
+    w.want(workload)
+    w.run()
+    assert w.placed(workload) == {"idc": 3, "ack": 2}
+
+
+def test_what_waits_is_woken_by_room_of_a_unit() -> None:
+    w = world(node("own", 1), virtual("vk", 1))
+    workload = asking("web", 4, unit("idc"), unit("eci"))
+    w.want(workload)
+    w.run()
+    assert w.placement(workload).pending == 2
+    w.delta("idc", virtual("vk2", 5))
+    w.run()
+    assert w.placement(workload).pending == 0
+
+
+class TestCost:
+    def test_a_share_says_what_it_costs(self) -> None:
+        w = world(node("own", 1), virtual("vk", 20))
+        workload = asking("web", 3, unit("idc"), unit("eci"))
+        w.want(workload)
+        w.run()
+        (share,) = w.placement(workload).shares
+        assert share.per_hour == pytest.approx(2 * (0.1 + 2 * 0.01))  # two instances of 1 vCPU and 2 GiB
+
+    def test_an_elastic_replica_pays_its_share_of_a_node_also_when_that_is_there(self) -> None:
+        w = World()
+        w.want(policy("idc", ecs_provision=True))
+        pools = [pool("a", 4, 5, price=2.0)]
+        w.member("idc", pools=pools, classes=CLASSES)
+        workload = deployment("web", 2)
+        w.want(workload)
+        w.run()
+        (share,) = w.placement(workload).shares
+        assert (share.elastic, share.per_hour) == (2, pytest.approx(1.0))
+        w.delta("idc", node("a-1", 2, klass=1), bound={workload.uid: 2}, pools=[pool("a", 4, 5, nodes=1, price=2.0)])
+        w.want(deployment("web", 3))
+        w.run()
+        (share,) = w.placement(workload).shares
+        assert (share.free, share.added, share.per_hour) == (3, 2, pytest.approx(1.0))
+
+    def test_prices(self) -> None:
+        cheap, dear = pool("a", 4, 5, price=2.0), pool("b", 2, 5, price=1.5)
+        assert pool_price(TWO_CPUS, [cheap, dear]) == pytest.approx(1.0)
+        assert pool_price(Shape.of({"cpu": 8000}), [cheap, dear]) == 0.0
+        assert pool_price(TWO_CPUS, [pool("c", 4, 5)]) == 0.0
+        (room,) = units.of_eci(TWO_CPUS, {eci.USE_SPECS: "4-8Gi,ecs.c6.xlarge"})
+        (stock,) = PRICES.virtual
+        assert instance_price(room, (stock,)) == pytest.approx(0.48)
+        sold_out = stock.model_copy(update={"stock": {"4-8Gi": 0}})
+        assert instance_price(room, (sold_out,)) == pytest.approx(0.5)
+
+    def test_a_ceiling_leaves_the_rest_pending_with_the_reason(self) -> None:
+        w = world(node("own", 1), virtual("vk", 20), ceiling=0.25)
+        workload = asking("web", 9, unit("idc"), unit("eci"))
+        w.want(workload)
+        w.run()
+        placement = w.placement(workload)
+        (share,) = placement.shares
+        assert (share.free, share.virtual, placement.pending) == (1, 2, 6)
+        assert "CostCeiling" in w.codes(workload)
+        assert w.run() == []
+
+    def test_the_lower_ceiling_counts_and_free_room_costs_nothing(self) -> None:
+
+        w = world(node("own", 5), virtual("vk", 20), ceiling=99.0)
+        workload = replace(asking("web", 9, unit("idc"), unit("eci")), ceiling=0.0)
+        w.want(workload)
+        w.run()
+        assert (w.placed(workload), w.placement(workload).pending) == ({"idc": 5}, 4)
+
+    def test_what_burns_already_counts_towards_the_ceiling(self) -> None:
+        w = world(virtual("vk", 20), ceiling=0.5)
+        workload = asking("web", 2, unit("eci"))
+        w.want(workload)
+        w.run()
+        grown = asking("web", 9, unit("eci"))
+        w.want(grown)
+        w.run()
+        assert (w.placed(grown), w.placement(grown).pending) == ({"idc": 4}, 5)
