@@ -20,6 +20,7 @@ from services.scheduler.core.inside.units import Stage
 from services.scheduler.core.inside.values import ResourcePolicy, TopologySpread
 from services.scheduler.core.inside.virtual import Offer, Wish
 from services.scheduler.core.nodes import Floats, Indexes
+from shared.contracts.annotations import ceiling_of
 
 Claims: TypeAlias = tuple[tuple[int, Amounts], ...]  # (row, amounts) set aside for others
 _SLACK: Final = 1e-9  # by which sums of prices may be off
