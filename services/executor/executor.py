@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import anyio
 import anyio.abc
 
+from services.executor.actions import Actions
 from services.executor.bindings import Bindings
 from services.executor.manifests import Manifests
 from services.executor.member import Member, Tools, Work
@@ -17,9 +18,11 @@ from services.executor.queue import Key
 from shared import telemetry
 from shared.bus import Change, Message
 from shared.contracts import cluster, subjects
+from shared.contracts.action import Acted, Action
 from shared.contracts.desired import Desired
 from shared.contracts.placement import Placement
-from shared.errors import Invalid
+from shared.contracts.refs import ObjectRef
+from shared.errors import Invalid, MemberUnavailable
 from shared.service import ServiceContext
 
 log = logging.getLogger("brim.executor")
@@ -46,6 +49,7 @@ class Executor:
         manifests = Manifests(bus, self._desired)
         bindings = Bindings(bus, context.clock, metrics, context.settings.executor.concurrency)
         self._tools = Tools(manifests, self._outcomes, bindings, metrics, context.clock, context.settings)
+        self._actions = Actions(bus, context.clock, metrics, self._approve, self._members_with)
         self._running: dict[str, _Running] = {}
         self._members_of: dict[Key, tuple[str, ...]] = {}
         self._seen: dict[Key, int] = {}
@@ -69,6 +73,7 @@ class Executor:
         group.start_soon(self._outcomes.run)
         group.start_soon(self._follow_desired, group)
         group.start_soon(self._follow_placements, group)
+        group.start_soon(self._actions.run)
         self.ready = True
 
     def _load(self, group: anyio.abc.TaskGroup) -> None:
@@ -128,6 +133,16 @@ class Executor:
         if running is not None and running.member.idle:
             running.scope.cancel()
             del self._running[name]
+
+    def _members_with(self, ref: ObjectRef) -> tuple[str, ...]:
+        return self._members_of.get(ref.key, ())
+
+    async def _approve(self, member: str, action: Action) -> Acted:
+        """Raises MemberUnavailable for one that is no member (any more)."""
+        running = self._running.get(member)
+        if running is None:
+            raise MemberUnavailable(f"{member} is no member of the fleet", code="UnknownMember")
+        return await running.member.approve(action)
 
     # -- objects ---------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import anyio
 
+from services.executor import rollouts
 from services.executor.bindings import Bindings
 from services.executor.core.breaker import Breaker
 from services.executor.core.target import target_of
@@ -27,6 +28,7 @@ from services.executor.reconcile import Memory, Reconciler
 from shared import telemetry
 from shared.backoff import Backoff, Retries
 from shared.clock import Clock
+from shared.contracts.action import Acted, Action
 from shared.contracts.binding import Binding
 from shared.contracts.outcome import Outcome, Result
 from shared.contracts.placement import Placement, Share
@@ -98,6 +100,7 @@ class Member:
         self._kubeconfig: Kubeconfig | None = None
         self._connection = anyio.CancelScope()
         self._in_flight: set[anyio.CancelScope] = set()
+        self._client: MemberClient | None = None
 
     # -- what is wanted --------------------------------------------------------------------------------------
 
@@ -172,6 +175,13 @@ class Member:
 
     # -- pods ------------------------------------------------------------------------------------------------
 
+    async def approve(self, action: Action) -> Acted:
+        """An approval, now. Raises MemberUnavailable while the member is cut off, and what the client raises."""
+        client = self._client
+        if client is None or not self._breaker.allows(anyio.current_time()):
+            raise MemberUnavailable(self._cut_off().message)
+        return await rollouts.approve(client, action, self._tools.clock.now())
+
     async def _carry_out(self, pods: Pods, order: Binding) -> bool:
         """An order about a pod; see `Pods.carry_out`. Raises MemberUnavailable while the member is cut off."""
         now = anyio.current_time()
@@ -236,11 +246,19 @@ class Member:
             member=self.name, context=kubeconfig.context, kubeconfig=self._file_of(kubeconfig), timeouts=timeouts
         ) as client:
             retries.succeeded()
-            pods = Pods(client, self._tools.clock, self._tools.metrics)
-            async with anyio.create_task_group() as group:
-                group.start_soon(pods.tell_for_ever)
-                group.start_soon(self._tools.bindings.follow, self.name, partial(self._carry_out, pods))
-                await self._serve(Reconciler(client, self._tools.metrics))
+            self._client = client
+            try:
+                await self._work(client)
+            finally:
+                self._client = None
+
+    async def _work(self, client: MemberClient) -> None:
+        """Until the connection is given up."""
+        pods = Pods(client, self._tools.clock, self._tools.metrics)
+        async with anyio.create_task_group() as group:
+            group.start_soon(pods.tell_for_ever)
+            group.start_soon(self._tools.bindings.follow, self.name, partial(self._carry_out, pods))
+            await self._serve(Reconciler(client, self._tools.metrics))
 
     def _file_of(self, kubeconfig: Kubeconfig) -> Path | None:
         return Path(kubeconfig.path).expanduser() if kubeconfig.path else self._tools.settings.kubeconfig

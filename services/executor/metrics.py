@@ -12,7 +12,8 @@ class ExecutorMetrics:
     """writes: requests that change a member, by verb and result ("ok" or the error's code). looks: objects read
     back. outcomes: published. carried_out: seconds from the placement being stored to its outcome. waiting,
     breaker_open: per member. pods: orders about pods carried out, by form and result ("ok", "void", or the error's
-    code). events_dropped: events about pods that nobody will read, since too many waited."""
+    code). events_dropped: events about pods that nobody will read, since too many waited.
+    actions: one-shot verbs carried out, by verb and result, per member and action."""
 
     writes: Counter
     write_seconds: Histogram
@@ -24,6 +25,7 @@ class ExecutorMetrics:
     bad_messages: Counter
     pods: Counter
     events_dropped: Counter
+    actions: Counter
 
     @classmethod
     def of(cls, metrics: Metrics) -> ExecutorMetrics:
@@ -37,5 +39,6 @@ class ExecutorMetrics:
             breaker_open=metrics.gauge("breaker_open", "1 while a member is only probed", ("member",)),
             pods=metrics.counter("pods", "Orders about pods", ("member", "form", "result")),
             events_dropped=metrics.counter("events_dropped", "Events about pods not written", ("member",)),
+            actions=metrics.counter("actions", "Actions in members", ("verb", "result")),
             bad_messages=metrics.counter("bad_messages", "Messages that could not be read", ("stream",)),
         )

@@ -130,6 +130,11 @@ def action(service: str, verb: str) -> str:
     return f"brim.action.{encode(service)}.{encode(verb)}"
 
 
+def actions(service: str) -> str:
+    """Filter: every action for a service."""
+    return f"brim.action.{encode(service)}.>"
+
+
 def acted(identifier: str) -> str:
     """Where it is said what came of an action; kept by nobody."""
     return f"brim.acted.{encode(identifier)}"

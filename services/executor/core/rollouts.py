@@ -1,0 +1,102 @@
+"""Approving one step of a Kruise Rollout in one member: what is sent, and when it is refused. Pure.
+
+Kruise's documented way is a merge patch of the status that sets the state of a paused step to StepReady.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from services.executor.core.live import mapping, text
+from shared.contracts.action import Action
+from shared.contracts.annotations import TRACEPARENT_ANNOTATION
+from shared.contracts.base import JsonObject
+from shared.contracts.rollout import GROUP, KIND, VERSION
+
+STEP_ANNOTATION = "brim.dev/step"  # on the event of an approval: the step that was approved
+SOURCE = "brim"
+_LONGEST = 220  # characters of the rollout's name in an event's: 253 are allowed in all
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where a Rollout stands. holder: of the status, canaryStatus or blueGreenStatus."""
+
+    index: int
+    state: str
+    steps: int
+    holder: str
+    version: str
+
+    @property
+    def is_paused(self) -> bool:
+        return self.state == "StepPaused"
+
+
+def step_of(live: JsonObject) -> Step:
+    """Of a Rollout as the member's API answered it."""
+    strategy = mapping(mapping(live.get("spec")).get("strategy"))
+    style, holder = ("blueGreen", "blueGreenStatus") if "blueGreen" in strategy else ("canary", "canaryStatus")
+    steps = mapping(strategy.get(style)).get("steps")
+    status = mapping(mapping(live.get("status")).get(holder))
+    index = status.get("currentStepIndex")
+    return Step(
+        index=index if isinstance(index, int) else 0,
+        state=text(status.get("currentStepState")),
+        steps=len(steps) if isinstance(steps, list) else 0,
+        holder=holder,
+        version=text(mapping(live.get("metadata")).get("resourceVersion")),
+    )
+
+
+def refusal(live: JsonObject) -> tuple[str, str] | None:
+    """(code, message) where the Rollout cannot be approved now, in Kruise's own words; None where it can."""
+    step = step_of(live)
+    if step.is_paused:
+        return None
+    return "NotPaused", "does not allow to approve, because current canary state is not 'StepPaused'"
+
+
+def approval(step: Step) -> JsonObject:
+    """The patch of the status. It is about this very state: anything newer is a conflict."""
+    return {"metadata": {"resourceVersion": step.version}, "status": {step.holder: {"currentStepState": "StepReady"}}}
+
+
+def event_of(action: Action, live: JsonObject, step: Step, at: str, traceparent: str) -> JsonObject:
+    """Who approved what: one per action, so that it is also the memory of what an action was about."""
+    metadata = mapping(live.get("metadata"))
+    name, namespace = text(metadata.get("name")), text(metadata.get("namespace"))
+    digest = hashlib.sha256(f"{text(metadata.get('uid'))}/{action.id}".encode()).hexdigest()[:16]
+    annotations = {STEP_ANNOTATION: str(step.index)} | ({TRACEPARENT_ANNOTATION: traceparent} if traceparent else {})
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{name[:_LONGEST].rstrip('.-')}.{digest}",
+            "namespace": namespace,
+            "annotations": dict(annotations),
+        },
+        "involvedObject": {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": KIND,
+            "namespace": namespace,
+            "name": name,
+            "uid": text(metadata.get("uid")),
+        },
+        "reason": "Approved",
+        "message": f"step {step.index} of {step.steps} approved by {action.who or 'somebody unnamed'}",
+        "type": "Normal",
+        "source": {"component": SOURCE},
+        "reportingComponent": SOURCE,
+        "reportingInstance": SOURCE,
+        "firstTimestamp": at,
+        "lastTimestamp": at,
+        "count": 1,
+    }
+
+
+def step_of_event(event: JsonObject) -> int:
+    """The step that an earlier delivery of the action was about; 0 where it does not say."""
+    value = text(mapping(mapping(event.get("metadata")).get("annotations")).get(STEP_ANNOTATION))
+    return int(value) if value.isdecimal() else 0

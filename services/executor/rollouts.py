@@ -1,0 +1,65 @@
+"""Approving a Rollout in one member, once per action however often its message comes."""
+
+from __future__ import annotations
+
+from services.executor.core import rollouts
+from services.executor.core.rollouts import Step
+from shared import telemetry
+from shared.clock import rfc3339
+from shared.contracts.action import Acted, Action
+from shared.contracts.base import JsonObject
+from shared.contracts.refs import ObjectRef
+from shared.errors import NotFound, WriteConflict
+from shared.kube import MemberClient
+
+LOOKS = 3  # times that the Rollout may move on between a look and the patch
+
+
+async def approve(client: MemberClient, action: Action, now: float) -> Acted:
+    """Raises what the client raises, but for a Rollout that is not there or moves on."""
+    for _ in range(LOOKS):
+        try:
+            return await _try(client, action, now)
+        except NotFound:
+            return _said(client, action, False, "NotFound", f"{action.ref} is not there")
+        except WriteConflict:
+            continue
+    return _said(client, action, False, "Unsettled", f"{action.ref} changes faster than it can be approved")
+
+
+async def _try(client: MemberClient, action: Action, now: float) -> Acted:
+    live = await client.get(action.ref)
+    step = rollouts.step_of(live)
+    event = rollouts.event_of(action, live, step, rfc3339(now), telemetry.current().get(telemetry.TRACEPARENT, ""))
+    refused = rollouts.refusal(live)
+    if refused is not None:
+        done = await _done_before(client, event)
+        if done:
+            return _said(client, action, True, "", f"step {done} of {step.steps} was approved")
+        return _said(client, action, False, *refused)
+    if not await _is_about(client, event, step):
+        return _said(client, action, True, "", "this approval was for an earlier step, which is over")
+    await client.merge_patch(action.ref, rollouts.approval(step), subresource="status", manager="brim-approve")
+    return _said(client, action, True, "", f"step {step.index} of {step.steps} approved")
+
+
+async def _is_about(client: MemberClient, event: JsonObject, step: Step) -> bool:
+    """The event comes first: a delivery after a crash finds it, and knows which step it was about."""
+    try:
+        await client.create(event)
+    except WriteConflict as error:
+        if error.code != "AlreadyExists":
+            raise
+        return rollouts.step_of_event(await client.get(ObjectRef.of(event))) == step.index
+    return True
+
+
+async def _done_before(client: MemberClient, event: JsonObject) -> int:
+    try:
+        return rollouts.step_of_event(await client.get(ObjectRef.of(event)))
+    except NotFound:
+        return 0
+
+
+def _said(client: MemberClient, action: Action, done: bool, code: str, message: str) -> Acted:
+    return Acted(id=action.id, member=client.member, done=done, code=code, message=message)

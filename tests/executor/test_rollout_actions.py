@@ -1,0 +1,229 @@
+"""Approving rollouts: once per member and action, only what is paused, and everybody who asked is told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from services.executor.core import rollouts
+from shared.contracts import subjects
+from shared.contracts.action import Acted, Action
+from shared.contracts.base import JsonObject
+from shared.contracts.outcome import Rejected
+from shared.contracts.placement import Share
+from shared.contracts.refs import ObjectRef
+from shared.kube import MemberClient
+
+REF = ObjectRef(group="rollouts.kruise.io", version="v1beta1", kind="Rollout", namespace="demo", name="qwen")
+NOT_PAUSED = "does not allow to approve, because current canary state is not 'StepPaused'"
+CRD: JsonObject = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "rollouts.rollouts.kruise.io"},
+    "spec": {
+        "group": "rollouts.kruise.io",
+        "scope": "Namespaced",
+        "names": {"plural": "rollouts", "singular": "rollout", "kind": "Rollout", "listKind": "RolloutList"},
+        "versions": [
+            {
+                "name": "v1beta1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+                "subresources": {"status": {}},
+            }
+        ],
+    },
+}
+
+
+def rollout(style: str = "canary") -> JsonObject:
+    return {
+        "apiVersion": "rollouts.kruise.io/v1beta1",
+        "kind": "Rollout",
+        "metadata": {"name": "qwen", "namespace": "demo"},
+        "spec": {
+            "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "qwen"},
+            "strategy": {style: {"steps": [{"replicas": "10%"}, {"replicas": "50%"}, {"replicas": "100%"}]}},
+        },
+    }
+
+
+class TestCore:
+    @pytest.mark.parametrize(("style", "holder"), [("canary", "canaryStatus"), ("blueGreen", "blueGreenStatus")])
+    def test_a_paused_step_can_be_approved(self, style: str, holder: str) -> None:
+        status = {holder: {"currentStepIndex": 2, "currentStepState": "StepPaused"}}
+        live = {**rollout(style), "metadata": {"resourceVersion": "7"}, "status": status}
+        assert rollouts.refusal(live) is None
+        assert rollouts.approval(rollouts.step_of(live)) == {
+            "metadata": {"resourceVersion": "7"},
+            "status": {holder: {"currentStepState": "StepReady"}},
+        }
+
+    @pytest.mark.parametrize("state", ["StepUpgrade", "StepReady", "Completed", ""])
+    def test_nothing_else_can(self, state: str) -> None:
+        live = {**rollout(), "status": {"canaryStatus": {"currentStepIndex": 1, "currentStepState": state}}}
+        assert rollouts.refusal(live) == ("NotPaused", NOT_PAUSED)
+
+    def test_a_rollout_that_has_no_status_yet(self) -> None:
+        assert rollouts.refusal(rollout()) == ("NotPaused", NOT_PAUSED)
+
+
+class Fleet:
+    """Rollouts in members that stand where a test puts them; Kruise itself is not needed for that."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.said: list[Acted] = []
+
+    async def start(self, *members: str) -> None:
+        for member in members:
+            async with self._client(member) as client:
+                await client.create(CRD)
+        placement = await self.world.place(rollout(), *[Share(member=name) for name in members], whole=True)
+        await self.world.desire(rollout(), revision=0)
+        for member in members:
+            await self.world.said(member, placement, "applied")
+            await self.stand(member, 1, "StepPaused")
+
+    @asynccontextmanager
+    async def _client(self, member: str) -> AsyncIterator[MemberClient]:
+        path = self.world.settings.kubeconfig
+        async with MemberClient.connect(member=member, context=member, kubeconfig=path) as client:
+            yield client
+
+    async def stand(self, member: str, step: int, state: str) -> None:
+        status = {"status": {"canaryStatus": {"currentStepIndex": step, "currentStepState": state}}}
+        async with self._client(member) as client:
+            await client.merge_patch(REF, status, subresource="status")
+
+    async def state(self, member: str) -> str:
+        async with self._client(member) as client:
+            live: Any = await client.get(REF)
+            return str(live["status"]["canaryStatus"]["currentStepState"])
+
+    async def ask(self, *members: str, **fields: Any) -> list[Acted]:
+        """Publish an action and wait for all that is said of it."""
+        given = {
+            "id": "one",
+            "verb": "approve",
+            "ref": REF,
+            "members": members,
+            "who": "ada",
+            "asked_at": 1.0,
+            **fields,
+        }
+        action = Action(who="ada", reply=subjects.acted(given["id"]), **given)
+        said: list[Acted] = []
+        ended = anyio.Event()
+
+        async def hear(message: Any) -> bytes:
+            said.append(Acted.decode(message.data))
+            if said[-1].last:
+                ended.set()
+            return b""
+
+        async with anyio.create_task_group() as group:
+            serving = anyio.Event()
+            group.start_soon(lambda: self.world.bus.serve(action.reply, hear, on_serving=serving.set))
+            await serving.wait()
+            await self.world.bus.publish(subjects.action("executor", "approve"), action.encode())
+            with anyio.fail_after(30):
+                await ended.wait()
+            group.cancel_scope.cancel()
+        return sorted((one for one in said if one.member or not one.done), key=lambda one: one.member)
+
+    def events(self, member: str) -> list[str]:
+        found = self.world.members[member].store.every("events")
+        return [event["message"] for event in found if event["reason"] == "Approved"]
+
+
+async def test_every_member_is_tried_and_told_of(world: Any) -> None:
+    async with world("idc", "cloud") as w, w.executor():
+        fleet = Fleet(w)
+        await fleet.start("idc", "cloud")
+        await fleet.stand("cloud", 1, "StepUpgrade")
+        cloud, idc = await fleet.ask()
+        assert (idc.done, idc.message) == (True, "step 1 of 3 approved")
+        assert (cloud.done, cloud.code, cloud.message) == (False, "NotPaused", NOT_PAUSED)
+        assert await fleet.state("idc") == "StepReady"
+        assert await fleet.state("cloud") == "StepUpgrade"
+
+
+async def test_who_did_it_is_in_the_events(world: Any) -> None:
+    async with world() as w, w.executor():
+        fleet = Fleet(w)
+        await fleet.start("idc")
+        await fleet.ask()
+        assert fleet.events("idc") == ["step 1 of 3 approved by ada"]
+
+
+async def test_a_doubled_message_does_not_approve_the_next_step(world: Any) -> None:
+    async with world() as w, w.executor():
+        fleet = Fleet(w)
+        await fleet.start("idc")
+        await fleet.ask()
+        await fleet.stand("idc", 2, "StepPaused")
+        (again,) = await fleet.ask()
+        assert again.done
+        assert await fleet.state("idc") == "StepPaused"
+        (other,) = await fleet.ask(id="two")
+        assert (other.done, await fleet.state("idc")) == (True, "StepReady")
+
+
+async def test_one_member_alone(world: Any) -> None:
+    async with world("idc", "cloud") as w, w.executor():
+        fleet = Fleet(w)
+        await fleet.start("idc", "cloud")
+        (acted,) = await fleet.ask("cloud")
+        assert (acted.member, acted.done) == ("cloud", True)
+        assert await fleet.state("idc") == "StepPaused"
+
+
+async def test_an_unknown_member_and_an_unknown_rollout(world: Any) -> None:
+    async with world() as w, w.executor():
+        fleet = Fleet(w)
+        await fleet.start("idc")
+        idc, moon = await fleet.ask("idc", "moon")
+        assert (idc.done, moon.done, moon.code) == (True, False, "NotFound")
+        (nobody,) = await fleet.ask(id="two", ref=REF.model_copy(update={"name": "other"}))
+        assert (nobody.done, nobody.code) == (False, "NotFound")
+
+
+async def test_what_the_executor_cannot_do_is_said(world: Any) -> None:
+    async with world() as w, w.executor():
+        (acted,) = await Fleet(w).ask(verb="undo")
+        assert (acted.done, acted.code) == (False, "NotSupported")
+
+
+async def test_a_member_that_is_away_is_told_of_and_caught_up_only_if_asked_for(world: Any, eventually: Any) -> None:
+    async with world() as w, w.executor():
+        fleet = Fleet(w)
+        await fleet.start("idc")
+        rule = w.members["idc"].faults.answer(503, path="/rollouts/")
+        (acted,) = await fleet.ask()
+        assert (acted.done, acted.member) == (False, "idc")
+        await eventually(lambda: _is_empty(w))
+        action = Action(id="two", verb="approve", ref=REF, catch_up=True, asked_at=1.0)
+        await w.bus.publish(subjects.action("executor", "approve"), action.encode())
+        hits = rule.hits
+        await eventually(lambda: rule.hits > hits)
+        w.members["idc"].faults.clear(rule)
+        await eventually(lambda: _is_empty(w))
+        assert await fleet.state("idc") == "StepReady"
+
+
+async def test_a_broken_action_lands_in_rejected(world: Any, eventually: Any) -> None:
+    async with world() as w, w.executor():
+        await w.bus.publish(subjects.action("executor", "approve"), b"{}")
+        await eventually(lambda: _is_empty(w))
+        (message,) = await w.bus.history("REJECTED", "brim.rejected.executor")
+        assert Rejected.decode(message.data).service == "executor"
+
+
+async def _is_empty(w: Any) -> bool:
+    return bool((await w.bus.stream_info("ACTION")).messages == 0)
