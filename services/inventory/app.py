@@ -8,8 +8,9 @@ import anyio
 
 from services.inventory.fleet import Fleet
 from services.inventory.kinds import Kinds
-from services.inventory.member import Surroundings
+from services.inventory.member import Around
 from services.inventory.metrics import InventoryMetrics
+from services.inventory.policies import Policies
 from shared.backoff import Backoff, Retries
 from shared.errors import LeaseLost
 from shared.service import ServiceContext
@@ -28,7 +29,7 @@ async def run(context: ServiceContext) -> None:
     while True:
         try:
             async with lease.held() as epoch:
-                fleet = Fleet(Surroundings(context.bus, context.clock, context.settings, metrics, Kinds(), epoch))
+                fleet = Fleet(Around(context.bus, context.clock, context.settings, metrics, Kinds(), Policies(), epoch))
                 active.append(fleet)
                 await fleet.run()
         except* LeaseLost as lost:

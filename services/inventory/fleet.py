@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
 
 from services.inventory.core.health import Watchman
-from services.inventory.member import MemberInventory, Surroundings
+from services.inventory.member import Around, MemberInventory
 from shared.backoff import Backoff, Retries
 from shared.bus import Change, View
 from shared.contracts import cluster, subjects
 from shared.contracts.cluster import ClusterManifest
 from shared.contracts.desired import Desired
+from shared.contracts.resource_policy import is_resource_policy
 from shared.errors import BusUnavailable, Invalid, LeaseLost, WriteConflict
 
 log = logging.getLogger("brim.inventory")
 
 RETRY = Backoff(base=0.5, maximum=30.0)
+# What is removed with a member: its streams, and their filters.
+STREAMS: Final[Mapping[str, Callable[[str], str]]] = {
+    "CAPACITY": subjects.capacity,
+    "PODS": subjects.pods,
+    "STATUS": subjects.statuses,
+}
 LOOK_AT_LEAST = 0.2  # real seconds between two looks at who is lost
 
 
@@ -37,7 +46,7 @@ class _Running:
 class Fleet:
     """`run` follows DESIRED until cancelled. Raises LeaseLost when a newer instance writes."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Around) -> None:
         self._around = around
         self._running: dict[str, _Running] = {}
         self._complete = False
@@ -62,7 +71,10 @@ class Fleet:
                     await self._take(group, change)
 
     async def _take(self, group: TaskGroup, change: Change) -> None:
-        kind, group_name, _, name = subjects.object_key(change.subject)
+        kind, group_name, namespace, name = subjects.object_key(change.subject)
+        if is_resource_policy(kind, group_name):
+            self._around.policies.take(namespace, name, self._decode(change))
+            return
         is_member = (kind, group_name) == (cluster.KIND, cluster.GROUP)
         if not is_member and self._around.kinds.knows(kind, group_name):
             return
@@ -133,8 +145,8 @@ class Fleet:
     # -- what members leave behind ---------------------------------------------------------------------------
 
     async def _clear_strangers(self) -> None:
-        """Room and statuses of members that left while nobody looked."""
-        for stream in ("CAPACITY", "STATUS"):
+        """What is told of members that left while nobody looked."""
+        for stream in STREAMS:
             async with anyio.create_task_group() as group:
                 view = self._around.bus.view(stream)
                 group.start_soon(view.run)
@@ -145,12 +157,12 @@ class Fleet:
                 await self._clear(member)
 
     async def _clear(self, member: str) -> None:
-        """Remove the member's room and statuses; readers see it at once."""
+        """Remove all that is told of the member; readers see it at once."""
         retries = Retries(RETRY)
         while True:
             try:
-                await self._remove_all("CAPACITY", await self._last_of("CAPACITY", subjects.capacity(member)))
-                await self._remove_all("STATUS", await self._last_of("STATUS", subjects.statuses(member)))
+                for stream, of_member in STREAMS.items():
+                    await self._remove_all(await self._last_of(stream, of_member(member)))
                 return
             except (BusUnavailable, WriteConflict) as error:
                 log.warning("what member %s left behind will be removed later: %s", member, error)
@@ -164,7 +176,7 @@ class Fleet:
             group.cancel_scope.cancel()
         return view
 
-    async def _remove_all(self, stream: str, view: View) -> None:
+    async def _remove_all(self, view: View) -> None:
         for subject in list(view.items()):
             await self._around.bus.remove(subject)
 

@@ -11,14 +11,16 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskGroup
 
+from services.inventory import instances, node_pools
 from services.inventory import mirror as sources
-from services.inventory import node_pools
 from services.inventory.cache import Cache
 from services.inventory.capacity_publisher import CapacityPublisher
 from services.inventory.kinds import Kinds, WatchedKind
 from services.inventory.metrics import InventoryMetrics
 from services.inventory.mirror import Mirror
-from services.inventory.projections import Autoscaler, ConfigMap, Managed, Node, Pod, PodEvent
+from services.inventory.pod_publisher import PodPublisher
+from services.inventory.policies import Policies
+from services.inventory.projections import Autoscaler, ConfigMap, ContainerGroup, Managed, Node, Pod, PodEvent
 from services.inventory.reader import Reader
 from services.inventory.status_publisher import StatusPublisher
 from shared.backoff import Backoff, Retries
@@ -62,7 +64,7 @@ UNKNOWN_KIND = Backoff(base=1.0, maximum=30.0)  # a CustomResourceDefinition may
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Around:
     """What all members share. epoch: of the lease."""
 
     bus: Bus
@@ -70,22 +72,24 @@ class Surroundings:
     settings: Settings
     metrics: InventoryMetrics
     kinds: Kinds
+    policies: Policies
     epoch: int
 
 
 class MemberInventory:
     """`run` it until the member goes or its manifest changes."""
 
-    def __init__(self, around: Surroundings, cluster: ClusterManifest) -> None:
+    def __init__(self, around: Around, cluster: ClusterManifest) -> None:
         self._around = around
         self._cluster = cluster
         self._client: MemberClient | None = None
         self._probe_now = anyio.Event()
-        self.mirror = Mirror(cluster.id, cluster.spec.stock, around.clock.now, self._malformed)
+        self.mirror = Mirror(cluster.id, cluster.spec.stock, around.policies, around.clock.now, self._malformed)
         self.mirror.settle_pools()
-        self.capacity = CapacityPublisher(
-            around.bus, around.clock, around.settings.inventory, self.mirror, around.epoch, around.metrics
-        )
+        bus, clock, settings, metrics = around.bus, around.clock, around.settings.inventory, around.metrics
+        self.capacity = CapacityPublisher(bus, clock, settings, self.mirror, around.epoch, metrics)
+        self._statuses = StatusPublisher(bus, clock, settings, self.mirror, metrics)
+        self._pods = PodPublisher(bus, clock, settings, self.mirror, metrics)
 
     @property
     def is_ready(self) -> bool:
@@ -98,23 +102,27 @@ class MemberInventory:
 
     async def run(self) -> None:
         around, mirror = self._around, self.mirror
-        statuses = await self._status_publisher()
-        mirror.expected = {(kind.kind, kind.group) for kind in around.kinds.all}
+        await self._take_over()
         reader = Reader(mirror, lambda: self._client, around.bus.max_payload, around.metrics)
-        async with anyio.create_task_group() as group:
-            group.start_soon(self.capacity.run, name=f"capacity {mirror.member}")
-            group.start_soon(statuses.run, name=f"status {mirror.member}")
-            group.start_soon(self._serve, subjects.read(mirror.member), reader.answer)
-            group.start_soon(self._serve, subjects.snapshot(mirror.member), self._snapshot)
-            await self._stay_connected(statuses)
+        around.policies.listen(mirror.told_pods.policies_changed)
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self.capacity.run, name=f"capacity {mirror.member}")
+                group.start_soon(self._statuses.run, name=f"status {mirror.member}")
+                group.start_soon(self._pods.run, name=f"pods {mirror.member}")
+                group.start_soon(self._serve, subjects.read(mirror.member), reader.answer)
+                group.start_soon(self._serve, subjects.snapshot(mirror.member), self._snapshot)
+                await self._stay_connected()
+        finally:
+            around.policies.forget(mirror.told_pods.policies_changed)
 
-    async def _status_publisher(self) -> StatusPublisher:
-        around = self._around
-        statuses = StatusPublisher(around.bus, around.clock, around.settings.inventory, self.mirror, around.metrics)
-        await statuses.compare()
-        for status in statuses.told:
-            around.kinds.add(status.ref)
-        return statuses
+    async def _take_over(self) -> None:
+        """What the streams hold already."""
+        await self._statuses.compare()
+        await self._pods.compare()
+        for status in self._statuses.told:
+            self._around.kinds.add(status.ref)
+        self.mirror.expected = {(kind.kind, kind.group) for kind in self._around.kinds.all}
 
     # -- endpoints -------------------------------------------------------------------------------------------
 
@@ -127,7 +135,7 @@ class MemberInventory:
 
     # -- watches ---------------------------------------------------------------------------------------------
 
-    async def _stay_connected(self, statuses: StatusPublisher) -> None:
+    async def _stay_connected(self) -> None:
         spec, settings, retries = self._cluster.spec, self._around.settings, Retries(RETRY)
         path = Path(spec.kubeconfig.path) if spec.kubeconfig.path else settings.kubeconfig
         while True:
@@ -140,7 +148,7 @@ class MemberInventory:
                     options=WatchOptions(backoff=RETRY),
                 ) as client:
                     self._client = client
-                    await self._follow(client, statuses)
+                    await self._follow(client)
             except (Misconfigured, MemberUnavailable) as error:
                 log.warning("%s", error)
                 self._did_not_answer(error)
@@ -148,45 +156,63 @@ class MemberInventory:
             finally:
                 self._client = None
 
-    async def _follow(self, client: MemberClient, statuses: StatusPublisher) -> None:
+    async def _follow(self, client: MemberClient) -> None:
         """Runs until cancelled: watches do not end."""
         mirror = self.mirror
         async with anyio.create_task_group() as group:
             group.start_soon(self._probe, client)
             start = _Starter(group, self, client)
-            start(NODES, Node, mirror.nodes, sources.NODES)
-            start(PODS, Pod, mirror.pods, sources.PODS)
-            start(NAMESPACES, KubeObject, mirror.surroundings.namespaces, sources.NAMESPACES)
+            start(NODES, Node, mirror.nodes, sources.NODES, synced=self._pods.recheck)
+            start(PODS, Pod, mirror.pods, sources.PODS, synced=self._pods_listed)
+            namespaces = mirror.surroundings.namespaces
+            start(NAMESPACES, KubeObject, namespaces, sources.NAMESPACES, synced=self._pods.recheck)
             start(CONFIG_MAPS, ConfigMap, mirror.config_maps, sources.CONFIG_MAPS, namespace=node_pools.NAMESPACE)
             start(HORIZONTAL_POD_AUTOSCALERS, Autoscaler, mirror.autoscalers, "autoscalers")
             start(EVENTS, PodEvent, mirror.events, "events", fields=AUTOSCALER_EVENTS)
+            group.start_soon(self._watch_instances, client, start, name=f"{mirror.member} {sources.INSTANCES}")
             async with aclosing(self._around.kinds.follow()) as kinds:
                 async for kind in kinds:
-                    group.start_soon(self._watch_kind, client, kind, statuses, start, name=f"{mirror.member} {kind}")
+                    group.start_soon(self._watch_kind, client, kind, start, name=f"{mirror.member} {kind}")
 
-    async def _watch_kind(
-        self, client: MemberClient, kind: WatchedKind, statuses: StatusPublisher, start: _Starter
-    ) -> None:
-        """Find the resource that serves a kind, which may not be there yet, and watch its managed objects."""
+    def _pods_listed(self) -> None:
+        self.mirror.told_pods.listed()
+        self._pods.recheck()
+
+    async def _watch_kind(self, client: MemberClient, kind: WatchedKind, start: _Starter) -> None:
+        """Watch the managed objects of a kind."""
         key = (kind.kind, kind.group)
+
+        def known() -> None:
+            self.mirror.expected.discard(key)
+
+        def synced() -> None:
+            known()
+            self._statuses.recheck(lambda told: (told[0], told[1]) == key)
+
+        resource = await self._found(client, kind, known)
+        cache = self.mirror.add_kind(resource).cache
+        start(resource, Managed, cache, kind.kind, labels=MANAGED, synced=synced)
+
+    async def _watch_instances(self, client: MemberClient, start: _Starter) -> None:
+        def known() -> None:
+            self.mirror.knows_instances = True
+            self._pods_listed()
+
+        resource = await self._found(client, instances.KIND, known)
+        start(resource, ContainerGroup, self.mirror.instances.cache, sources.INSTANCES, synced=known)
+
+    async def _found(self, client: MemberClient, kind: WatchedKind, absent: Callable[[], None]) -> Resource:
+        """The resource that serves a kind, which may come later. absent: called while the member serves none."""
         retries = Retries(UNKNOWN_KIND)
         while True:
             try:
-                resource = await client.resource_of(kind.group, kind.version, kind.kind)
-                break
+                return await client.resource_of(kind.group, kind.version, kind.kind)
             except Refused as error:
                 log.debug("%s", error)
-                self.mirror.expected.discard(key)
+                absent()
             except BrimError as error:
                 self._watch_failed(kind.kind, error)
             await anyio.sleep(retries.next_delay())
-
-        def synced() -> None:
-            self.mirror.expected.discard(key)
-            statuses.recheck(lambda told: (told[0], told[1]) == key)
-
-        cache = self.mirror.add_kind(resource).cache
-        start(resource, Managed, cache, kind.kind, labels=MANAGED, synced=synced)
 
     async def watch(
         self,

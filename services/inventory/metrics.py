@@ -22,6 +22,8 @@ class InventoryMetrics:
     deltas: Counter
     snapshots: Counter
     statuses: Counter
+    pods_told: Gauge
+    pod_messages: Counter
     publish_failures: Counter
     malformed: Counter
     reads: Counter
@@ -42,6 +44,8 @@ class InventoryMetrics:
             deltas=metrics.counter("capacity_deltas", "Capacity deltas published", member),
             snapshots=metrics.counter("capacity_snapshots", "Capacity snapshots published", member),
             statuses=metrics.counter("statuses", "Statuses published or removed", member),
+            pods_told=metrics.gauge("pods_told", "Pods and instances without a pod that PODS holds", member),
+            pod_messages=metrics.counter("pod_messages", "States of pods published or removed", member),
             publish_failures=metrics.counter("publish_failures", "Publishes that failed and are repeated", member),
             malformed=metrics.counter("malformed", "ConfigMaps of a member that could not be read", source),
             reads=metrics.counter("reads", "Requests answered from the caches or by the member", ("member", "verb")),

@@ -10,20 +10,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from services.inventory import facts, node_pools
+from services.inventory import facts, node_pools, pod_form
 from services.inventory.cache import Cache
 from services.inventory.core.capacity import Capacity
 from services.inventory.core.facts import Key, PodFacts
+from services.inventory.core.instances import InstanceFacts
 from services.inventory.core.statuses import provisioning_of, status_of
 from services.inventory.core.stock import pools_of
 from services.inventory.core.virtual import instance_of, takes
 from services.inventory.flags import Flags
+from services.inventory.instances import Instances
+from services.inventory.policies import Policies
 from services.inventory.projections import Autoscaler, ConfigMap, Managed, Node, Pod, PodEvent
 from services.inventory.surroundings import SurroundingsCache
+from services.inventory.told_pods import ToldPods
 from shared.contracts.annotations import TRACEPARENT_ANNOTATION, WORKLOAD_LABEL
-from shared.contracts.capacity import Pool, Surroundings, VirtualStock
+from shared.contracts.capacity import Pool, Surroundings
+from shared.contracts.refs import ObjectRef
 from shared.contracts.status import Provisioning, Status
-from shared.eci import Spec
 from shared.errors import BrimError
 from shared.fleet import Stock
 from shared.kube import Resource
@@ -36,6 +40,7 @@ NODES: Final = "nodes"
 PODS: Final = "pods"
 NAMESPACES: Final = "namespaces"
 CONFIG_MAPS: Final = "config maps"
+INSTANCES: Final = "serverless instances"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Mirror:
         self,
         member: str,
         stock: Stock,
+        policies: Policies,
         now: Callable[[], float],
         malformed: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -69,7 +75,25 @@ class Mirror:
         self.events: Cache[PodEvent] = Cache(self._event_changed)
         self.kinds: dict[Kind, ManagedKind] = {}
         self.surroundings = SurroundingsCache(
-            member, stock, self.capacity.virtual, self.capacity_changed.set, malformed
+            member,
+            stock,
+            self.capacity.virtual,
+            self.capacity_changed.set,
+            malformed,
+            lambda namespace: self.told_pods.namespace_relabelled(namespace),
+        )
+        self.instances = Instances(self._instance_changed)
+        self.knows_instances = False  # all are listed, or the member serves none
+        self.told_pods = ToldPods(
+            member,
+            self.pods.items,
+            self.capacity.virtual,
+            lambda name: ("", name) in self.nodes.items,
+            self.surroundings,
+            self.instances,
+            policies,
+            self.owner_of,
+            now,
         )
         self.pools: tuple[Pool, ...] = ()
         self._pool_facts = node_pools.pool_facts(stock, {})
@@ -127,9 +151,10 @@ class Mirror:
     def _virtual_node_changed(self, name: str, came_or_went: bool) -> None:
         self.surroundings.touch()
         if came_or_went:  # its pods take another amount of it than they took before
-            for pod in self.pods.items.values():
-                if pod.spec.node_name == name:
-                    self.capacity.put_pod(self._pod_facts(pod))
+            there = {key: pod for key, pod in self.pods.items.items() if pod.spec.node_name == name}
+            for pod in there.values():
+                self.capacity.put_pod(self._pod_facts(pod))
+            self.told_pods.look_again(there)
 
     def _wake_capacity(self) -> None:
         if self.capacity.changed:
@@ -168,17 +193,41 @@ class Mirror:
             if pod.workload and self._pods_of.setdefault(pod.workload, {}).get(key) != pod:
                 self._pods_of[pod.workload][key] = pod
                 self._flag_workload(pod.workload)
+        self.told_pods.pod_changed(key, after)
+        for instance in self.instances.of_name(key).values():
+            self._charge_instance(instance)
         self._wake_capacity()
+
+    def _instance_changed(self, before: InstanceFacts | None, after: InstanceFacts | None) -> None:
+        for instance in (before, after):
+            pod = self.pods.items.get(instance.pod_key) if instance is not None else None
+            if pod is not None:
+                self.capacity.put_pod(self._pod_facts(pod))
+        if before is not None and after is None:
+            self.capacity.drop_pod(_stand_in(before))
+        elif after is not None:
+            self._charge_instance(after)
+        self.told_pods.instance_changed(before, after)
+        self._wake_capacity()
+
+    def _charge_instance(self, instance: InstanceFacts) -> None:
+        """One without a pod takes of the quota as if its pod were there."""
+        namespace, name = key = _stand_in(instance)
+        spec = instance_of({}, {}, instance.size, self.surroundings.sold(instance.node))
+        if instance.until is None and spec is not None and self.told_pods.is_orphan(instance):
+            self.capacity.put_pod(PodFacts(namespace, name, node=instance.node, requests=takes({}, spec)))
+        else:
+            self.capacity.drop_pod(key)
 
     def _pod_facts(self, pod: Pod) -> PodFacts:
         found = facts.pod_facts(pod)
         if found.node not in self.capacity.virtual:
             return found
+        instance = self.instances.of(found.key, found.uid)
+        size = instance.size if instance is not None else ""
         sold = self.surroundings.sold(found.node)
-        return replace(found, requests=takes(found.requests, self._instance(pod, found.requests, sold)))
-
-    def _instance(self, pod: Pod, requests: Mapping[str, int], sold: VirtualStock) -> Spec | None:
-        return instance_of(requests, pod.metadata.annotations, "", sold)
+        spec = instance_of(found.requests, pod.metadata.annotations, size, sold)
+        return replace(found, requests=takes(found.requests, spec))
 
     def _flag_workload(self, uid: str) -> None:
         owner = self._owner.get(uid)
@@ -228,9 +277,17 @@ class Mirror:
         was, now = _workload(before), _workload(after)
         if was and was != now and self._owner.get(was) == key:
             del self._owner[was]
-        if now:
+        if now and self._owner.get(now) != key:
             self._owner[now] = key
+            self.told_pods.look_again(self._pods_of.get(now, ()))
         self.status_changed.raise_(key)
+
+    def owner_of(self, pod: Pod) -> ObjectRef | None:
+        """Whom people know as the pod's owner; None for a pod of its own."""
+        key = self._owner.get(_workload(pod))
+        managed = self.managed(key) if key is not None else None
+        ref = facts.object_ref(managed, self.kinds[(key[0], key[1])].resource) if key and managed else None
+        return pod_form.owner_of(pod, ref)
 
     def __contains__(self, key: ObjectKey) -> bool:
         return self.managed(key) is not None
@@ -255,10 +312,20 @@ class Mirror:
         said = {pod.uid: self._said[pod.uid] for pod in pods.values() if pod.uid in self._said}
         return {uid: max(meanings.values())[1] for uid, meanings in said.items()}
 
+    def traceparent_of(self, workload: str) -> str:
+        """As `traceparent`, by the uid that the object is marked with."""
+        key = self._owner.get(workload)
+        return self.traceparent(key) if key is not None else ""
+
     def traceparent(self, key: ObjectKey) -> str:
         """The trace of the last change that brim made to the object, empty without one."""
         managed = self.managed(key)
         return managed.metadata.annotations.get(TRACEPARENT_ANNOTATION, "") if managed is not None else ""
+
+
+def _stand_in(instance: InstanceFacts) -> Key:
+    """Under which an instance without a pod is known to the room; no pod can have the name."""
+    return (instance.namespace, f"instance {instance.name}")
 
 
 def _workload(item: Pod | Managed | None) -> str:

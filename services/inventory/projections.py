@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+
+from pydantic import Field, model_validator
 
 from shared.contracts.base import JsonObject
 from shared.kube import KubeObject, Projection
+from shared.units import SCHEDULERS
 
 ResourceList = dict[str, str | int | float]
 
@@ -65,18 +68,34 @@ class Resources(Projection):
     requests: ResourceList = {}
 
 
+class HostPort(Projection):
+    host_port: int = 0
+    host_ip: str = Field("", alias="hostIP")
+    protocol: str = "TCP"
+
+
 class Container(Projection):
     name: str = ""
     image: str = ""
     restart_policy: str = ""
     resources: Resources = Resources()
+    ports: tuple[HostPort, ...] = ()
 
 
 class ReadinessGate(Projection):
     condition_type: str = ""
 
 
+class Volume(Projection):
+    name: str = ""
+    persistent_volume_claim: JsonObject | None = None
+    ephemeral: JsonObject | None = None
+
+
 class PodSpec(Projection):
+    """Beside a few fields of every pod, all that scheduling reads, as it stands there: of pods that are not brim's to
+    bind only how they keep others away, which is what counts for those that are."""
+
     node_name: str = ""
     scheduler_name: str = ""
     containers: tuple[Container, ...] = ()
@@ -84,6 +103,44 @@ class PodSpec(Projection):
     overhead: ResourceList = {}
     resources: Resources | None = None
     readiness_gates: tuple[ReadinessGate, ...] = ()
+    priority: int = 0
+    preemption_policy: str = ""
+    affinity: JsonObject | None = None
+    node_selector: dict[str, str] | None = None
+    tolerations: tuple[JsonObject, ...] = ()
+    topology_spread_constraints: tuple[JsonObject, ...] = ()
+    resource_claims: tuple[JsonObject, ...] = ()
+    scheduling_gates: tuple[JsonObject, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+
+    @model_validator(mode="after")
+    def _forget_what_nobody_reads(self) -> PodSpec:
+        """There are 100,000s of other pods, each with tolerations and volumes that Kubernetes itself put there."""
+        own = self.__dict__
+        if self.scheduler_name not in SCHEDULERS:
+            kept = self.affinity.get("podAntiAffinity") if self.affinity else None
+            own.update(_NOT_OURS, affinity={"podAntiAffinity": kept} if kept else None)
+            self.__pydantic_fields_set__.difference_update(_NOT_OURS, {"affinity"})
+        elif self.volumes:
+            own["volumes"] = tuple(one for one in self.volumes if one.persistent_volume_claim or one.ephemeral)
+        for container in (*self.containers, *self.init_containers):
+            if container.ports:
+                container.__dict__["ports"] = tuple(port for port in container.ports if port.host_port)
+                container.__pydantic_fields_set__.discard("ports")
+        return self
+
+
+_NOT_OURS: Mapping[str, object] = {
+    name: PodSpec.model_fields[name].default
+    for name in (
+        "node_selector",
+        "tolerations",
+        "topology_spread_constraints",
+        "resource_claims",
+        "scheduling_gates",
+        "volumes",
+    )
+}
 
 
 class ContainerStatus(Projection):
@@ -142,6 +199,25 @@ class Autoscaler(KubeObject):
 
 class ConfigMap(KubeObject):
     data: dict[str, str] = {}
+
+
+class ContainerGroup(KubeObject):
+    """A serverless instance of a simulated member (eci.brim.dev)."""
+
+    class Spec(Projection):
+        pod_name: str = ""
+        pod_uid: str = ""
+        node_name: str = ""
+        size: str = ""
+        spot: bool = False
+
+    class Status(Projection):
+        phase: str = ""
+        started_at: str | None = None
+        finished_at: str | None = None
+
+    spec: Spec = Spec()
+    status: Status = Status()
 
 
 class InvolvedObject(Projection):

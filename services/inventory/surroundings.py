@@ -130,8 +130,8 @@ def _parsed(form: TypeAdapter[T], text: str, name: tuple[str, str], field: str) 
 class SurroundingsCache:
     """What is known of one member. virtual: its virtual nodes, kept up to date by their owner, who says `touch`.
 
-    changed: called when what is to be told may be another. malformed: called with the name of a ConfigMap that
-    cannot be read.
+    changed: called when what is to be told may be another. relabelled: called with the name of a namespace whose
+    labels are others. malformed: called with the name of a ConfigMap that cannot be read.
     """
 
     def __init__(
@@ -141,12 +141,14 @@ class SurroundingsCache:
         virtual: Mapping[str, NodeFacts],
         changed: Callable[[], None],
         malformed: Callable[[str], None],
+        relabelled: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._member = member
         self._stock = stock
         self._virtual = virtual
         self._changed = changed
         self._malformed = malformed
+        self._relabelled = relabelled
         self._labels: dict[str, dict[str, str]] = {}
         self._profiles: tuple[EciProfile, ...] = ()
         self._supplies: tuple[_Supply, ...] = ()
@@ -171,6 +173,7 @@ class SurroundingsCache:
             del self._labels[key[1]]
         self._value = None
         self._changed()
+        self._relabelled(key[1])
 
     def config_map_changed(self, key: Key, after: ConfigMap | None) -> None:
         """Of any ConfigMap; those that say nothing of ECI are left out."""

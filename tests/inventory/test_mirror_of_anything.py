@@ -12,8 +12,10 @@ from pydantic import ValidationError
 
 from services.inventory.core.deltas import Ledger
 from services.inventory.mirror import Mirror
-from services.inventory.projections import Autoscaler, ConfigMap, Managed, Node, Pod, PodEvent
+from services.inventory.policies import Policies
+from services.inventory.projections import Autoscaler, ConfigMap, ContainerGroup, Managed, Node, Pod, PodEvent
 from shared.contracts.capacity import decode_capacity
+from shared.contracts.pod import Pod as ToldPod
 from shared.contracts.status import Status
 from shared.fleet import Stock
 from shared.kube import KubeObject, Resource
@@ -42,7 +44,14 @@ metadata = st.fixed_dictionaries(
         "namespace": texts,
         "uid": texts,
         "generation": st.integers(-1, 2**70),
-        "labels": st.fixed_dictionaries({}, optional={"brim.dev/workload": st.just("w"), "pool": texts}),
+        "labels": st.fixed_dictionaries(
+            {},
+            optional={
+                "brim.dev/workload": st.just("w"),
+                "pool": texts,
+                "type": st.just("virtual-kubelet"),
+            },
+        ),
         "annotations": st.fixed_dictionaries(
             {},
             optional={
@@ -57,9 +66,39 @@ metadata = st.fixed_dictionaries(
     },
 )
 containers = st.lists(st.fixed_dictionaries({"resources": st.fixed_dictionaries({"requests": amounts})}), max_size=2)
+terms = st.dictionaries(
+    st.sampled_from(["namespaces", "namespaceSelector", "podAffinityTerm", "topologyKey"]), json_values, max_size=3
+)
+affinities = st.dictionaries(
+    st.sampled_from(["podAffinity", "podAntiAffinity", "nodeAffinity"]),
+    json_values
+    | st.dictionaries(
+        st.sampled_from(
+            ["requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"]
+        ),
+        st.lists(terms, max_size=2),
+    ),
+    max_size=2,
+)
 pod_bodies: dict[str, Any] = {
-    "spec": st.fixed_dictionaries({}, optional={"nodeName": texts, "containers": containers, "overhead": amounts}),
+    "spec": st.fixed_dictionaries(
+        {},
+        optional={
+            "nodeName": texts,
+            "containers": containers,
+            "overhead": amounts,
+            "schedulerName": st.sampled_from(["brim-scheduler", "default-scheduler"]),
+            "affinity": affinities,
+            "tolerations": st.lists(terms, max_size=1),
+        },
+    ),
     "status": st.fixed_dictionaries({}, optional={"phase": texts, "conditions": conditions}),
+}
+instance_bodies: dict[str, Any] = {
+    "spec": st.fixed_dictionaries(
+        {}, optional={"podName": st.sampled_from(["a", "b-0"]), "podUid": texts, "nodeName": texts, "size": texts}
+    ),
+    "status": st.fixed_dictionaries({}, optional={"startedAt": texts, "finishedAt": texts}),
 }
 node_bodies: dict[str, Any] = {
     "spec": st.fixed_dictionaries({}, optional={"unschedulable": st.booleans()}),
@@ -98,6 +137,7 @@ KINDS = [
 bodies = st.one_of(
     st.tuples(st.just(Node), st.fixed_dictionaries({"metadata": metadata}, optional=node_bodies)),
     st.tuples(st.just(Pod), st.fixed_dictionaries({"metadata": metadata}, optional=pod_bodies)),
+    st.tuples(st.just(ContainerGroup), st.fixed_dictionaries({"metadata": metadata}, optional=instance_bodies)),
     st.tuples(st.just(Managed), st.fixed_dictionaries({"metadata": metadata}, optional=managed_bodies)),
     st.tuples(st.just(PodEvent), st.fixed_dictionaries({"metadata": metadata}, optional=event_bodies)),
     st.tuples(st.just(Autoscaler), st.fixed_dictionaries({"metadata": metadata})),
@@ -106,7 +146,7 @@ bodies = st.one_of(
 
 
 def mirror() -> Mirror:
-    made = Mirror("idc", Stock(source="nodepool-inventory"), lambda: 1_000_000.0)
+    made = Mirror("idc", Stock(source="nodepool-inventory"), Policies(), lambda: 1_000_000.0)
     for kind in KINDS:
         made.add_kind(kind)
     return made
@@ -118,6 +158,8 @@ def put(held: Mirror, item: KubeObject, kind: Resource) -> None:
             held.nodes.put(item)
         case Pod():
             held.pods.put(item)
+        case ContainerGroup():
+            held.instances.cache.put(item)
         case Managed():
             held.add_kind(kind).cache.put(item)
         case PodEvent():
@@ -150,6 +192,11 @@ def test_the_mirror_holds_whatever_has_the_form_of_an_object(steps: list[Any]) -
         status = held.status(key)
         if status is not None:
             assert Status.decode(status.encode()) == status
+    held.told_pods.settle()
+    for name in held.told_pods.changed.take():
+        told = held.told_pods.value(name)
+        if told is not None:
+            assert ToldPod.decode(told.encode()) == told
 
 
 @pytest.mark.parametrize("annotation", ["\u00b2", "\u0663", "9" * 5000, "-1", "x"])

@@ -1,0 +1,73 @@
+"""The serverless instances of one member, where it serves them as objects: found by their pods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from services.inventory import facts
+from services.inventory.cache import Cache
+from services.inventory.core.facts import Key
+from services.inventory.core.instances import InstanceFacts
+from services.inventory.kinds import WatchedKind
+from services.inventory.projections import ContainerGroup
+
+KIND: Final = WatchedKind("eci.brim.dev", "v1alpha1", "ContainerGroup")
+PLURAL: Final = "containergroups"
+
+_NONE: Final[Mapping[Key, InstanceFacts]] = MappingProxyType({})
+
+
+class Instances:
+    """changed: called with what became of each instance; None for "was not" and "is no more"."""
+
+    def __init__(self, changed: Callable[[InstanceFacts | None, InstanceFacts | None], None]) -> None:
+        self._changed = changed
+        self._by_key: dict[Key, InstanceFacts] = {}
+        self._by_pod: dict[Key, dict[Key, InstanceFacts]] = {}
+        self.cache: Cache[ContainerGroup] = Cache(self._object_changed)
+
+    def _object_changed(self, key: Key, _before: ContainerGroup | None, after: ContainerGroup | None) -> None:
+        before = self._by_key.pop(key, None)
+        now = _facts(after) if after is not None else None
+        if before is not None:
+            mates = self._by_pod[before.pod_key]
+            del mates[key]
+            if not mates:
+                del self._by_pod[before.pod_key]
+        if now is not None:
+            self._by_key[key] = now
+            self._by_pod.setdefault(now.pod_key, {})[key] = now
+        if before != now:
+            self._changed(before, now)
+
+    def __iter__(self) -> Iterator[InstanceFacts]:
+        return iter(self._by_key.values())
+
+    def named(self, key: Key) -> InstanceFacts | None:
+        return self._by_key.get(key)
+
+    def of_name(self, pod: Key) -> Mapping[Key, InstanceFacts]:
+        """All that are for pods of this name, whichever."""
+        return self._by_pod.get(pod, _NONE)
+
+    def of(self, pod: Key, uid: str) -> InstanceFacts | None:
+        """Of this very pod; the one that began last where there are several."""
+        mine = [one for one in self.of_name(pod).values() if one.uid == uid]
+        return max(mine, key=lambda one: (one.since or 0.0, one.name), default=None)
+
+
+def _facts(group: ContainerGroup) -> InstanceFacts:
+    spec, status = group.spec, group.status
+    return InstanceFacts(
+        namespace=group.metadata.namespace,
+        name=group.metadata.name,
+        pod=spec.pod_name,
+        uid=spec.pod_uid,
+        node=spec.node_name,
+        size=spec.size,
+        spot=spec.spot,
+        since=facts.seconds(status.started_at),
+        until=facts.seconds(status.finished_at),
+    )
