@@ -135,8 +135,8 @@ def test_a_decision_says_what_it_saw_and_gave() -> None:
     world.member("ack", node("b", 3))
     web = deployment("web", 4)
     world.want(web)
-    world.run()
-    seen = world.placement(web).seen
+    (decided,) = world.run()
+    seen = decided.seen
     assert (seen.members, seen.tiers, seen.free, seen.given) == (["idc", "ack"], [0, 1], [2, 3], [2, 2])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import attrgetter
 
 from services.scheduler.core.filtering import Candidates, Fleet, Verdict
 from services.scheduler.core.room import FleetRoom
@@ -200,20 +202,22 @@ def _is_finished(workload: Workload, share: Share, status: Status | None) -> boo
 
 def shares_of(case: Case) -> tuple[Share, ...]:
     """The placement's shares, in tier order. A member that is empty while others hold goes; all empty stay."""
-    drafts = sorted(case.drafts.values(), key=lambda draft: (draft.tier, draft.member))
+    drafts = sorted(case.drafts.values(), key=_BY_TIER)
     holding = any(draft.present and draft.replicas for draft in drafts)
     for draft in drafts:
         if draft.replicas == 0 and (holding or draft.verdict in ("leave", "dead")):
             draft.present = False
-    suspended = case.policy.suspend_on
-    return tuple(_share(draft, case, draft.member in suspended) for draft in drafts)
+    return tuple([_share(draft, case) for draft in drafts])
 
 
-def _share(draft: Draft, case: Case, suspended: bool) -> Share:
+_BY_TIER = attrgetter("tier", "member")
+
+
+def _share(draft: Draft, case: Case) -> Share:
+    suspended = draft.member in case.policy.suspend_on
     if not draft.present:
-        return Share(member=draft.member, present=False, revision=draft.revision, suspended=suspended)
-    deadline = draft.deadline if draft.elastic else None
-    return Share(
+        return _made(member=draft.member, present=False, revision=draft.revision, suspended=suspended)
+    return _made(
         member=draft.member,
         replicas=draft.replicas,
         free=draft.free,
@@ -223,12 +227,23 @@ def _share(draft: Draft, case: Case, suspended: bool) -> Share:
         retiring=draft.retiring,
         completions=draft.completions,
         revision=case.workload.revision,
-        deadline=deadline,
+        deadline=draft.deadline if draft.elastic else None,
         autoscaled=draft.autoscaled,
         suspended=suspended,
         finished=draft.finished,
         per_hour=draft.per_hour,
     )
+
+
+def share_like(share: Share) -> Share:
+    """The one that stands for all that are equal."""
+    return _made(**{name: value for name, value in share if name in share.model_fields_set})
+
+
+@lru_cache(maxsize=16_384)
+def _made(**fields: str | int | float | None) -> Share:
+    """Equal shares are one object: a fleet's placements are made of few different ones, many times over."""
+    return Share.model_validate(fields)
 
 
 def seen_of(case: Case) -> Seen:

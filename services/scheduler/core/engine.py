@@ -10,7 +10,7 @@ from typing import TypeAlias
 from services.scheduler.core.decision import decide
 from services.scheduler.core.filtering import Fleet
 from services.scheduler.core.matching import Policies
-from services.scheduler.core.records import Record, Records, components_in, needs_status
+from services.scheduler.core.records import Record, Records, components_in, kept, learned, needs_status
 from services.scheduler.core.room import FleetRoom
 from services.scheduler.core.values import (
     Decision,
@@ -180,8 +180,8 @@ class SchedulerState:
         if record.placement is not None and not record.placement.order < placement.order:
             self.confirm(placement)
             return _NOBODY
-        self._put_in_force(record, placement)
-        record.stored = placement
+        self._put_in_force(record, learned(placement))
+        record.stored = record.placement
         if record.workload is None or record.workload.generation != placement.generation:
             return self._queue([placement.ref.key], self._due)
         self._due.discard(placement.ref.key)  # it was decided: at the start nothing new waits behind all of these
@@ -268,7 +268,7 @@ class SchedulerState:
         """Reserve what the decision promises and make it the placement in force."""
         record = self._records.get(decision.workload.key)
         before, placement = record.placement, decision.placement(order)
-        self._put_in_force(record, placement)
+        self._put_in_force(record, kept(placement))
         if (
             before is not None
             and _is_moving(before)
@@ -304,7 +304,8 @@ class SchedulerState:
         """It is stored."""
         record = self._records.get(placement.ref.key)
         if record.stored is None or record.stored.order < placement.order:
-            record.stored = placement
+            same = record.placement is not None and record.placement.order == placement.order
+            record.stored = record.placement if same else kept(placement)
 
     def forget(self, placement: Placement) -> Set[WorkloadKey]:
         """It was not stored: back to the last confirmed placement, and decide again."""

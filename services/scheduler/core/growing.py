@@ -143,8 +143,10 @@ def _give(case: Case, looked: Looked, kind: int, count: int) -> int:
         seats = division.aggregated(room, here, ties, used)
     else:
         seats = division.webster(room, here, ties)
-    for position in np.flatnonzero(seats).tolist():
-        add(case, looked.tier.names[position], KINDS[kind], int(seats[position]))
+    names, label = looked.tier.names, KINDS[kind]
+    winners = np.flatnonzero(seats)
+    for position, given in zip(winners.tolist(), seats[winners].tolist(), strict=True):
+        add(case, names[position], label, given)
     return count - here
 
 

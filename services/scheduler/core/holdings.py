@@ -7,6 +7,7 @@ change of the placement, never by age.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeAlias
@@ -21,7 +22,7 @@ from services.scheduler.core.shapes import Shapes
 from services.scheduler.core.values import Component, Shape
 
 COMING = (UPCOMING, READY, HEADROOM, VIRTUAL)  # for what was promised a node of a pool
-RUNS, RUN = 8, 4  # nodes that are looked at per member before all are: so many runs of so many neighbours
+RUNS, RUN = 4, 4  # nodes that are looked at per member before all are: so many runs of so many neighbours
 
 Growth: TypeAlias = list[tuple[Part, int]]  # replicas that need a row
 _Before: TypeAlias = list[tuple[Part, dict[int, int]]]  # parts as they were, and their rows
@@ -34,7 +35,7 @@ class Holdings:
         self._ledger = ledger
         self._headroom = headroom
         self._promises: dict[str, dict[int, list[Part]]] = {}  # by uid and member, one part per component
-        self._held: dict[int, dict[int, list[Part]]] = {}  # by member and row
+        self._held: defaultdict[int, dict[int, list[Part]]] = defaultdict(dict)  # by member and row
         self._deficits: dict[int, dict[Shape, dict[Part, None]]] = {}
         self._trials: list[dict[tuple[str, int], _Before]] = []
         self._emptied: list[tuple[Table, int]] = []  # in a trial: nodes of pools that nobody holds any more
@@ -86,7 +87,7 @@ class Holdings:
             for part, component in zip(parts, components, strict=True):
                 part.placed = component.count
                 part.order = order or (SERVERLESS if component.serverless else ORDER)
-            growth += self._adjust(table.bound.get(uid, 0), parts, ())
+            self._adjust(table.bound.get(uid, 0), parts, (), growth)
             if not any(part.placed for part in parts):
                 del mine[table.number]
         if not mine:
@@ -96,13 +97,13 @@ class Holdings:
     def _promise(
         self, uid: str, mine: dict[int, list[Part]], table: Table, components: Sequence[Component]
     ) -> Sequence[Part]:
-        parts = mine.get(table.number, [])
-        self._remember(uid, table, parts)
-        if [part.shape for part in parts] != [component.shape for component in components]:
-            for part in parts:  # another template: what was promised is promised in the new shape
+        parts = mine.get(table.number)
+        if self._trials:
+            self._remember(uid, table, parts or ())
+        if parts is None or [part.shape for part in parts] != [component.shape for component in components]:
+            for part in parts or ():  # another template: what was promised is promised in the new shape
                 self.release(part, part.count, ())
-            parts = [Part(table, component.shape) for component in components]
-        mine[table.number] = parts
+            parts = mine[table.number] = [Part(table, component.shape) for component in components]
         return parts
 
     def bind(self, uid: str, table: Table, shrunk: Sequence[int]) -> Growth:
@@ -110,20 +111,20 @@ class Holdings:
 
         shrunk: rows whose free amounts shrank in the same revision: there the pods went.
         """
-        return self._adjust(table.bound.get(uid, 0), self._parts(uid, table), shrunk)
-
-    def _adjust(self, bound: int, parts: Sequence[Part], shrunk: Sequence[int]) -> Growth:
-        """Which component a bound pod is of is not told: the largest stay reserved to the end."""
         growth: Growth = []
+        self._adjust(table.bound.get(uid, 0), self._parts(uid, table), shrunk, growth)
+        return growth
+
+    def _adjust(self, bound: int, parts: Sequence[Part], shrunk: Sequence[int], growth: Growth) -> None:
+        """Which component a bound pod is of is not told: the largest stay reserved to the end."""
         for part in parts if len(parts) == 1 else sorted(parts, key=lambda part: part.shape.requests):
             counted = min(bound, part.placed)
             bound -= counted
-            change = part.placed - counted - part.count
+            change = part.placed - counted - part.housed - part.deficit
             if change < 0:
                 self.release(part, -change, shrunk)
             elif change > 0:
                 growth.append((part, change))
-        return growth
 
     # -- holding -----------------------------------------------------------------------------------------
 
@@ -133,12 +134,16 @@ class Holdings:
         self._note(part, row, count)
 
     def _note(self, part: Part, row: int, count: int) -> None:
+        part.housed += count
         if row in part.rows:
             part.rows[row] += count
+            return
+        part.rows[row] = count
+        held = self._held[part.table.number]
+        if row in held:
+            held[row].append(part)
         else:
-            part.rows[row] = count
-            self._held.setdefault(part.table.number, {}).setdefault(row, []).append(part)
-        part.housed += count
+            held[row] = [part]
 
     def _charge(self, part: Part, row: int, count: int) -> None:
         columns, avail = self._nodes.columns, self._nodes.avail
@@ -222,17 +227,16 @@ class Holdings:
         No member twice, and none without rows. Kubernetes' own scheduler, too, takes the best of some of many nodes.
         """
         rows = self._some(growth)
-        counts = self._shapes.counts_at(self._shapes.slot(shape), rows.ravel()).reshape(rows.shape)
-        best = counts.argmax(axis=1)
+        room = self._shapes.room_at(self._shapes.slot(shape), rows)
         each = np.arange(len(growth))
-        wanted = np.array([count for _, count in growth], dtype=np.float64)
-        fits = counts[each, best] >= wanted
-        chosen, taken = rows[each, best][fits], wanted[fits]
-        self._ledger.touch(chosen)
-        for resource, amount in shape.requests if len(chosen) else ():
-            self._nodes.avail[self._nodes.columns[resource], chosen] -= amount * taken
+        best = room.argmax(axis=1)
+        chosen, wanted = rows[each, best], np.array([count for _, count in growth], dtype=np.float64)
+        fits = room[each, best] >= wanted
+        self._ledger.touch(chosen[fits])
+        for resource, amount in shape.requests if fits.any() else ():
+            self._nodes.avail[self._nodes.columns[resource], chosen[fits]] -= amount * wanted[fits]
         rest: Growth = []
-        for (part, count), row, fitting in zip(growth, rows[each, best].tolist(), fits.tolist(), strict=True):
+        for (part, count), row, fitting in zip(growth, chosen.tolist(), fits.tolist(), strict=True):
             if fitting:
                 self._note(part, row - part.table.base, count)
             else:
@@ -241,10 +245,10 @@ class Holdings:
 
     def _some(self, growth: Growth) -> Indexes:
         """(parts × nodes) rows to look at, others each time: short runs, evenly over the member."""
-        self._turn += 1
+        self._turn += RUN
         bases = np.array([part.table.base for part, _ in growth], dtype=np.intp)[:, None]
         tops = np.array([part.table.top for part, _ in growth], dtype=np.intp)[:, None]
-        return bases + (self._turn * RUN + _RUN_OF * tops // RUNS + _PLACE_IN_RUN) % tops
+        return bases + (_RUN_OF * tops // RUNS + (_PLACE_IN_RUN + self._turn)) % tops
 
     def house(self, part: Part, count: int, order: Sequence[int] | None = None) -> None:
         """Finds rows for `count` more replicas, by phase in this order; what finds none becomes a deficit."""

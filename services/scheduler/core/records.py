@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
+from services.scheduler.core.drafts import share_like
 from services.scheduler.core.matching import Anchor, anchor_of, anchors_of, specificity
 from services.scheduler.core.values import Component, Policy, Workload, WorkloadKey
 from shared.contracts.outcome import Outcome
-from shared.contracts.placement import Placement, Share
+from shared.contracts.placement import Placement, Seen, Share
 from shared.contracts.rebalance import Rebalance
 from shared.contracts.refs import Order
 from shared.contracts.status import Status
@@ -17,6 +19,8 @@ from shared.contracts.status import Status
 _Place: TypeAlias = tuple[str, str, Anchor]  # kind, group
 SHORTFALL: Final = "Shortfall"  # the code of a reason: replicas that the policy asks for have no room
 _REMOVED: Final = ("deleted", "released")
+_NONE: frozenset[str] = frozenset()
+_UNSEEN: Final = Seen()
 
 
 @dataclass(slots=True, eq=False)
@@ -72,7 +76,7 @@ class Records:
     def __init__(self) -> None:
         self._all: dict[WorkloadKey, Record] = {}
         self._anchors: dict[_Place, set[WorkloadKey]] = {}
-        self._members: dict[str, set[WorkloadKey]] = {}
+        self._members: defaultdict[str, set[WorkloadKey]] = defaultdict(set)
         self._ending: dict[WorkloadKey, None] = {}
 
     def get(self, key: WorkloadKey) -> Record:
@@ -107,12 +111,12 @@ class Records:
         return {key for key, workload in workloads if workload is not None and specificity(policy, workload)}
 
     def index_placement(self, key: WorkloadKey, previous: Placement | None, placement: Placement | None) -> None:
-        before = {share.member for share in previous.shares} if previous is not None else set()
-        after = {share.member for share in placement.shares} if placement is not None else set()
+        before = {share.member for share in previous.shares} if previous is not None else _NONE
+        after = {share.member for share in placement.shares} if placement is not None else _NONE
         for member in before - after:
-            self._members.get(member, set()).discard(key)
+            self._members[member].discard(key)
         for member in after - before:
-            self._members.setdefault(member, set()).add(key)
+            self._members[member].add(key)
         if placement is not None and placement.deleted:
             self._ending[key] = None
 
@@ -146,6 +150,16 @@ def _places(workload: Workload | None) -> set[_Place]:
     if workload is None:
         return set()
     return {(workload.ref.kind, workload.ref.group, anchor) for anchor in anchors_of(workload)}
+
+
+def kept(placement: Placement, **others: object) -> Placement:
+    """As it is remembered: without what was merely seen, which is most of it and serves people only."""
+    return placement.model_copy(update={"seen": _UNSEEN, **others})
+
+
+def learned(placement: Placement) -> Placement:
+    """As `kept`, for one that was not decided here: its shares are like those that were."""
+    return kept(placement, shares=tuple([share_like(share) for share in placement.shares]))
 
 
 def components_in(workload: Workload, share: Share) -> tuple[Component, ...]:

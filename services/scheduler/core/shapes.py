@@ -109,7 +109,7 @@ class Shapes:
         found = self._match[slots].take(klass, axis=-1)
         unknown = found == _UNKNOWN
         if unknown.any():
-            for number in set(klass.tolist()):
+            for number in set(klass.ravel().tolist()):
                 for slot in [slots] if isinstance(slots, int) else slots:
                     self.matches(slot, number)
             found = self._match[slots].take(klass, axis=-1)
@@ -155,26 +155,26 @@ class Shapes:
         np.maximum(counts, 0.0, out=counts)
         return True
 
-    def counts_at(self, slot: int, rows: Indexes) -> Floats:
-        """Replicas at rows (global numbers) of nodes that are ready; none for a shape that names nodes."""
+    def room_at(self, slot: int, rows: Indexes) -> Floats:
+        """amount ÷ request, the least of them, at rows (global numbers, of any form) of nodes that are ready; none
+        elsewhere, nor for a shape that names nodes."""
         nodes = self._nodes
-        counts = self._least(self._by_slot[slot], nodes.avail, rows)
-        counts *= self.matching(slot, nodes.klass.take(rows))
-        counts *= nodes.phase.take(rows) == READY
-        return counts
+        room = self._least(self._by_slot[slot], nodes.avail, rows)
+        room *= self.matching(slot, nodes.klass.take(rows)) & (nodes.phase.take(rows) == READY)
+        return room
 
     def _least(self, shape: Shape, amounts: Floats, at: Indexes | slice) -> Floats:
-        """The smallest ⌊amount ÷ request⌋ by position, never negative."""
+        """amount ÷ request by position, the least of them."""
         least: Floats | None = None
         for resource, amount in shape.requests:
             column = self._nodes.columns.get(resource)
             if column is None or column >= len(amounts):
-                return np.zeros(len(amounts[0, at]))
-            line = amounts[column, at]
+                return np.zeros(amounts[0, at].shape)
+            line = amounts[column, at] if isinstance(at, slice) else amounts[column].take(at)
             quotient = line if amount == 1 else line / float(amount)
             least = quotient if least is None else np.minimum(least, quotient)
         assert least is not None  # every shape asks for a pod slot
-        return np.maximum(np.floor(least), 0.0)
+        return least
 
     def _count_named(self, shape: Shape, table: Table, counts: Floats) -> None:
         names = fits.named(shape)
@@ -183,7 +183,7 @@ class Shapes:
             row = table.rows[name]
             if fits.takes(shape, self._classes.facts[int(self._nodes.klass[table.base + row])], name):
                 place = table.base + row
-                counts[row] = self._least(shape, self._nodes.avail, slice(place, place + 1))[0]
+                counts[row] = max(0.0, np.floor(self._least(shape, self._nodes.avail, slice(place, place + 1))[0]))
 
     def takes(self, slot: int, table: Table, row: int) -> bool:
         """Whether the node at this row takes the shape, amounts aside."""
@@ -266,7 +266,7 @@ class Shapes:
         if slot in self._named:
             self.known[slot, cells // KINDS] = False
             return
-        counts = self._least(self._by_slot[slot], ledger.amounts, part)
+        counts = np.maximum(np.floor(self._least(self._by_slot[slot], ledger.amounts, part)), 0.0)
         counts *= self.matching(slot, ledger.klass[part])
         counts *= ledger.times[part]
         self.totals[slot] += np.bincount(cells, weights=counts, minlength=self.totals.shape[1])
