@@ -84,6 +84,7 @@ class Leader:
             on_stored=self._following.take,
             preserves=self._preserves,
             advise=Advisor(self._known, self._following.policies).advise,
+            is_rolling=self.state.is_rolling,
             metrics=metrics,
         )
         self._planner = Planner(bus, clock, self.state, self._known, self._following.units)

@@ -235,12 +235,12 @@ def test_rbac_names_may_hold_colons() -> None:
 
 
 def test_any_other_kind_is_taken_as_it_is() -> None:
-    rollout: JsonObject = {
-        "apiVersion": "rollouts.kruise.io/v1beta1",
-        "kind": "Rollout",
+    widget: JsonObject = {
+        "apiVersion": "example.com/v1",
+        "kind": "Widget",
         "metadata": {"name": "r", "namespace": "test"},
         "spec": {"anything": [1, {"goes": True}]},
     }
-    checked = accepted(rollout)
-    assert checked.manifest == rollout
+    checked = accepted(widget)
+    assert checked.manifest == widget
     assert checked.workload is None

@@ -50,6 +50,7 @@ class Desk:
             on_stored=lambda desired, headers: self.stored.append((desired, headers)),
             preserves=lambda _: False,
             advise=lambda sound: {checked.ref.key: ("think twice",) for checked in sound},
+            is_rolling=lambda _key: False,
             metrics=SchedulerMetrics(Metrics("scheduler")),
         )
 

@@ -157,6 +157,11 @@ class SchedulerState:
         needed = needs_status(record.workload, record.placement, old, status)
         return self._queue([status.ref.key], self._due) if needed else _NOBODY
 
+    def is_rolling(self, key: WorkloadKey) -> bool:
+        """Whether this Rollout is in the middle of its steps in some member."""
+        statuses = self._records.peek(key).statuses.values()
+        return any(status.rollout is not None and status.rollout.phase == "Progressing" for status in statuses)
+
     def on_status_gone(self, member: str, ref: ObjectRef) -> Set[WorkloadKey]:
         """The STATUS subject was purged."""
         record = self._records.peek(ref.key)

@@ -13,6 +13,7 @@ from shared.contracts import resource_policy
 from shared.contracts.policy import ClusterAffinity
 from shared.contracts.policy import Policy as WrittenPolicy
 from shared.contracts.resource_policy import ResourcePolicy
+from shared.contracts.rollout import Rollout
 
 SHOWN = 10  # names in one sentence
 
@@ -30,10 +31,10 @@ class Advisor:
         for checked in sound:
             if checked.policy is not None:
                 found[checked.ref.key] = tuple(self._about_policy(checked.policy, checked))
-            elif checked.resource_policy is not None:
-                found[checked.ref.key] = tuple(self._about_units(checked.resource_policy))
+            elif isinstance(checked.model, ResourcePolicy):
+                found[checked.ref.key] = tuple(self._about_units(checked.model))
             elif not is_member(checked.ref):
-                found[checked.ref.key] = tuple(self._about_object(checked))
+                found[checked.ref.key] = (*self._about_object(checked), *self._about_rollout(checked))
         return found
 
     def _about_policy(self, written: WrittenPolicy, checked: Checked) -> Iterator[str]:
@@ -74,6 +75,10 @@ class Advisor:
         value = wanted_of(desired) if desired else None
         if isinstance(value, Workload) and self._policies.match(value) is None:
             yield "no policy selects it: it goes nowhere until one does"
+
+    def _about_rollout(self, checked: Checked) -> Iterator[str]:
+        if isinstance(checked.model, Rollout) and self._known.live(checked.model.workload.key) is None:
+            yield f"its workload, {checked.model.workload}, is not there yet; it takes effect once that is applied"
 
 
 def _named_members(written: WrittenPolicy) -> set[str]:

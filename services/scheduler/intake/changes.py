@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from services.scheduler.intake import rollouts
 from services.scheduler.intake.checking import Checked, check, named
 from services.scheduler.intake.documents import Document
 from services.scheduler.intake.known import Key, Known
@@ -33,12 +34,16 @@ Change: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What a change is marked with. epoch: of the writer's lease. max_payload: bytes that the server takes."""
+    """What a change is marked with. epoch: of the writer's lease. max_payload: bytes that the server takes.
+
+    is_rolling: whether some member is in the middle of what this Rollout says.
+    """
 
     now: float
     epoch: int
     new_uid: Callable[[], str]
     max_payload: int = 1024 * 1024
+    is_rolling: Callable[[Key], bool] = lambda _key: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,7 @@ def check_all(documents: list[Document]) -> tuple[list[Checked], list[Fault]]:
             why = f"{document.place} is about the same object as {first}; send one of them"
             faults.append(Fault(str(result.ref), "", why, "Duplicate"))
         sound.append(result)
-    return sound, faults
+    return sound, faults + rollouts.clashes(sound)
 
 
 def _identity(ref: ObjectRef) -> Key:
@@ -191,10 +196,15 @@ def _applied(checked: Checked, known: Known, stamp: Stamp) -> Write | Fault:
     if twin is not None:
         why = f"it is there already in group {twin}; delete that one first, or apply this one to that group"
         return Fault(str(checked.ref), "apiVersion", why, "Duplicate")
+    rival = rollouts.rival(checked, known)
+    if rival is not None:
+        return rival
     if present is None:
         return _sized(_created(checked, stamp, known.sequence(checked.ref.key)), stamp)
     manifest = _with_lasting_wishes(checked, present.manifest)
     fault = _frozen_field(checked, present.manifest, manifest)
+    if fault is None and stamp.is_rolling(checked.ref.key):
+        fault = rollouts.frozen(checked, present.manifest)
     if fault is not None:
         return fault
     if manifest == present.manifest and checked.ref == present.ref:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from services.scheduler.intake.documents import Document
 from services.scheduler.intake.pods import template_faults
 from shared import names, workloads
 from shared.contracts import annotations as marks
-from shared.contracts import cluster, policy, resource_policy
+from shared.contracts import cluster, policy, resource_policy, rollout
 from shared.contracts.base import JsonObject
+from shared.contracts.cluster import ClusterManifest
 from shared.contracts.policy import Policy
 from shared.contracts.refs import ObjectRef
 from shared.contracts.resource_policy import ResourcePolicy
+from shared.contracts.rollout import Rollout
 from shared.errors import Fault, Invalid
 from shared.workloads import WorkloadKind
 
@@ -77,17 +79,23 @@ _LABEL_NAMED: Final = frozenset({("Namespace", ""), ("Service", ""), (cluster.KI
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
+Model: TypeAlias = Policy | ResourcePolicy | Rollout | ClusterManifest
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A sound manifest. workload: None for kinds without replicas. policy, resource_policy: read, where it is one."""
+    """A sound manifest. workload: None for kinds without replicas. model: of a kind that brim reads as a whole."""
 
     ref: ObjectRef
     manifest: JsonObject
     workload: WorkloadKind | None = None
-    policy: Policy | None = None
-    resource_policy: ResourcePolicy | None = None
+    model: Model | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def policy(self) -> Policy | None:
+        """A propagation policy, where it is one."""
+        return self.model if isinstance(self.model, Policy) else None
 
 
 def check(document: Document) -> Checked | list[Fault]:
@@ -101,21 +109,28 @@ def check(document: Document) -> Checked | list[Fault]:
         return [refused]
     workload = workloads.kind_of(ref.kind, ref.group)
     faults = [*_metadata_faults(ref, manifest), *(_workload_faults(ref, workload, manifest) if workload else ())]
-    read: Policy | None = None
-    units: ResourcePolicy | None = None
+    model: Model | None = None
     try:
-        if policy.is_policy(ref.kind, ref.group):
-            read = Policy.read(manifest)
-        elif resource_policy.is_resource_policy(ref.kind, ref.group):
-            units = ResourcePolicy.read(manifest)
-        elif (ref.kind, ref.group) == (cluster.KIND, cluster.GROUP):
-            cluster.ClusterManifest.read(manifest)
+        model = _model(ref, manifest)
     except Invalid as error:
         faults += error.faults
     if faults:
         return faults
-    warnings = (*(read.warnings() if read else ()), *(units.warnings() if units else ()))
-    return Checked(ref, manifest, workload, read, units, warnings)
+    warnings = tuple(model.warnings()) if isinstance(model, Policy | ResourcePolicy) else ()
+    return Checked(ref, manifest, workload, model, warnings)
+
+
+def _model(ref: ObjectRef, manifest: JsonObject) -> Model | None:
+    """Raises Invalid."""
+    if policy.is_policy(ref.kind, ref.group):
+        return Policy.read(manifest)
+    if resource_policy.is_resource_policy(ref.kind, ref.group):
+        return ResourcePolicy.read(manifest)
+    if rollout.is_rollout(ref.kind, ref.group):
+        return Rollout.read(manifest)
+    if (ref.kind, ref.group) == (cluster.KIND, cluster.GROUP):
+        return ClusterManifest.read(manifest)
+    return None
 
 
 def named(ref: ObjectRef) -> ObjectRef:

@@ -69,6 +69,7 @@ class Intake:
         on_stored: OnStored,
         preserves: Callable[[ObjectRef], bool],
         advise: Advise,
+        is_rolling: Callable[[Key], bool],
         metrics: SchedulerMetrics,
     ) -> None:
         self._bus = bus
@@ -77,6 +78,7 @@ class Intake:
         self._epoch = epoch
         self._preserves = preserves
         self._advise = advise
+        self._is_rolling = is_rolling
         self._metrics = metrics
         self._store = Store(bus, known, on_stored)
         self._serving: set[str] = set()
@@ -197,7 +199,7 @@ class Intake:
     # -- reading ---------------------------------------------------------------------------------------------
 
     def _stamp(self) -> Stamp:
-        return Stamp(self._clock.now(), self._epoch, _new_uid, self._bus.max_payload)
+        return Stamp(self._clock.now(), self._epoch, _new_uid, self._bus.max_payload, self._is_rolling)
 
     def _read_apply(self, data: bytes) -> _Ask:
         sound = read_manifests(data)
