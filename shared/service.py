@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 
 import anyio
 
@@ -153,7 +154,7 @@ async def _serve(name: str, main: Main, settings: Settings) -> None:
         health.serve(settings.health.host, settings.health.port_of(name)) as port,
         service_context(name, settings, health=health) as context,
     ):
-        await context.bus.ensure_streams()
+        await context.bus.ensure_streams(patience=inf)
         context.log.info("%s runs; health at http://%s:%d/readyz", name, settings.health.host, port)
         await main(context)
 

@@ -191,9 +191,9 @@ class Member:
         try:
             done = await pods.carry_out(order)
         except BrimError as error:
-            self._count(not isinstance(error, MemberUnavailable))
+            self._count(error if isinstance(error, MemberUnavailable) else None)
             raise
-        self._count(True)
+        self._count(None)
         return done
 
     # -- the loop --------------------------------------------------------------------------------------------
@@ -328,12 +328,12 @@ class Member:
                 target = target_of(work.placement, work.share, manifest, traceparent)
                 decision = await reconciler.carry_out(target, item.memory, look=item.look)
         except BrimError as error:
-            self._count(not isinstance(error, MemberUnavailable))
+            self._count(error if isinstance(error, MemberUnavailable) else None)
             return self._failed(item, work, error)
         except Exception as error:  # one object's defect must not stop all the others
             log.exception("%s in member %s", work.placement.ref, self.name)
             return self._failed(item, work, BrimError(f"{work.placement.ref}: brim failed: {type(error).__name__}"))
-        self._count(True)
+        self._count(None)
         return self._succeeded(item, work, decision)
 
     def _is_wanted(self, item: Item, work: Work) -> bool:
@@ -367,10 +367,13 @@ class Member:
         pace = self._soon if found.pace == "soon" else self._slow
         return max(found.retry_after or 0.0, pace.delay(item.attempts))
 
-    def _count(self, answered: bool) -> None:
+    def _count(self, failure: MemberUnavailable | None) -> None:
         """For the breaker: any answer of the member's API counts as one, a refusal too."""
         was_open = self._breaker.is_open
-        self._breaker = self._breaker.succeeded() if answered else self._breaker.failed(anyio.current_time())
+        if failure is None:
+            self._breaker = self._breaker.succeeded()
+        else:
+            self._breaker = self._breaker.failed(anyio.current_time(), failure.retry_after or 0.0)
         if self._breaker.is_open != was_open:
             log.warning("member %s %s", self.name, "answers again" if was_open else "does not answer: only probed now")
             self._tools.metrics.breaker_open.set(float(self._breaker.is_open), member=self.name)

@@ -12,10 +12,11 @@ from services.executor.core.verdicts import is_stale_memory
 from services.executor.core.writes import Apply, Decision, Delete, Known, Write, from_live, from_memory, known_of
 from services.executor.metrics import ExecutorMetrics
 from shared.contracts.base import JsonObject
-from shared.errors import BrimError, NotFound, WriteConflict
+from shared.errors import BrimError, NotFound, Refused, WriteConflict
 from shared.kube import MemberClient
 
 STEPS = 6  # decisions for one wish: a new object takes two, a wrong memory one more
+NO_KIND = "NoKindMatch"
 LOOKS = 3  # looks after the member answered that the object is not what was seen
 
 
@@ -64,8 +65,9 @@ class Reconciler:
         before, memory.known = memory.known, None  # until it is certain again
         live, memory.unfinished = memory.unfinished, None
         if decision is None:
+            unknown = before is None and live is None
             remembered, live = None, live or await self._look(target)
-            decision = from_live(target, live, known=before, applied_before=memory.applied_before)
+            decision = from_live(target, live, known=before, unknown=unknown, applied_before=memory.applied_before)
         for _ in range(STEPS):
             if decision.writes:
                 remembered, live = None, await self._write_all(target, decision)
@@ -85,6 +87,10 @@ class Reconciler:
             return read(await self._client.get(target.ref), target.kind)
         except NotFound:
             return None
+        except Refused as error:
+            if error.code == NO_KIND and not target.present:
+                return None  # what a member does not serve it does not hold
+            raise
 
     async def _write_all(self, target: Target, decision: Decision) -> Live | None:
         """The object after the last write; None where nothing was written or it was deleted."""
@@ -106,7 +112,7 @@ class Reconciler:
 
     async def _write(self, target: Target, write: Write) -> JsonObject | None:
         if isinstance(write, Delete):
-            await self._client.delete(target.ref, uid=write.uid)
+            await self._client.delete(target.ref, uid=write.uid, version=write.version or None)
             return None
         if not isinstance(write, Apply):
             return await self._client.merge_patch(target.ref, write.body)

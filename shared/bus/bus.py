@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
 
-from shared.backoff import Backoff
+from shared.backoff import Backoff, Retries
 from shared.bus import consumer, endpoint, jetstream, ordered, publisher, upkeep
 from shared.bus.connection import Connection
 from shared.bus.follow import Follower
@@ -16,7 +17,10 @@ from shared.bus.jetstream import ConsumerInfo, StreamInfo
 from shared.bus.lease import Lease
 from shared.bus.message import Message
 from shared.bus.view import View
+from shared.errors import BusUnavailable
 from shared.settings import BusSettings
+
+log = logging.getLogger("brim.bus")
 
 Handler = Callable[[Message], Awaitable[None]]
 BatchHandler = Callable[[list[Message]], Awaitable[None]]
@@ -68,14 +72,24 @@ class Bus:
 
     # -- streams ---------------------------------------------------------------------------------------------
 
-    async def ensure_streams(self) -> None:
+    async def ensure_streams(self, *, patience: float = 0.0) -> None:
         """Create or update every stream of `shared.bus.streams`. Idempotent; any service may call it.
 
+        patience: seconds for which a server that cannot do it yet (it starts, it has no leader) is asked again.
         From then on streams that vanish are made again, as long as this bus is connected: a server that comes back
         without its data is set up anew.
         """
         replicas, window = self._settings.replicas, self._settings.duplicate_window
-        await jetstream.ensure_streams(self._connection, replicas, window)
+        retries, deadline = Retries(upkeep.RETRY), anyio.current_time() + patience
+        while True:
+            try:
+                await jetstream.ensure_streams(self._connection, replicas, window)
+                break
+            except BusUnavailable as error:
+                if anyio.current_time() >= deadline:
+                    raise
+                log.warning("the streams are not there yet: %s", error)
+                await anyio.sleep(retries.next_delay())
         if self._upkeep is None:
             keep = upkeep.keep_streams(self._connection, replicas, window)
             self._upkeep = asyncio.create_task(keep, name="bus: upkeep of streams")

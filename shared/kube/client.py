@@ -177,11 +177,20 @@ class MemberClient:
         """
         return await self._call(f"patch {ref}", "PATCH", ref, {"fieldManager": manager}, body, STRATEGIC, subresource)
 
-    async def delete(self, ref: ObjectRef, *, uid: str | None = None, propagation: Propagation = "Background") -> bool:
-        """False if it was not there. uid: delete only this one; raises WriteConflict where another has its name."""
+    async def delete(
+        self,
+        ref: ObjectRef,
+        *,
+        uid: str | None = None,
+        version: str | None = None,
+        propagation: Propagation = "Background",
+    ) -> bool:
+        """False if it was not there. uid, version: delete only this one, only as it was at this resourceVersion;
+        raises WriteConflict where another has its name, or somebody wrote it since."""
         options: JsonObject = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        conditions: JsonObject = {"uid": uid, "resourceVersion": version}
+        if any(conditions.values()):
+            options["preconditions"] = {name: value for name, value in conditions.items() if value is not None}
         try:
             await self._call(f"delete {ref}", "DELETE", ref, None, options, done=True)
         except NotFound:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from shared.contracts import subjects
 from shared.contracts.base import JsonObject
+from shared.contracts.cluster import cluster_of
 from shared.contracts.placement import Share
 from shared.contracts.refs import ObjectRef
+from shared.fleet import Kubeconfig
+from shared.kube import MemberClient
 from shared.settings import ExecutorSettings
 from simulator.faults import Fault, Faults
 
@@ -157,6 +162,34 @@ class TestAMemberThat:
             outcome = await w.said("idc", await w.place(rocket, share(revision=0), whole=True), "failed")
             assert outcome.code == "NoKindMatch"
 
+    async def test_does_not_know_the_kind_any_more_holds_nothing_of_it(self, world: Any) -> None:
+        rocket: JsonObject = {
+            "apiVersion": "space.test/v1",
+            "kind": "Rocket",
+            "metadata": {"name": "r", "namespace": "test"},
+        }
+        async with world() as w, w.executor():
+            await w.desire(rocket, revision=0)
+            await w.said("idc", await w.place(rocket, share(revision=0, present=False), whole=True), "deleted")
+
+    async def test_cannot_be_reached_as_its_kubeconfig_says_stops_no_other(self, world: Any, tmp_path: Path) -> None:
+        async with world("idc", "cloud") as w:
+            document = yaml.safe_load(w.settings.kubeconfig.read_text())
+            for entry in document["clusters"]:
+                entry["cluster"] |= {"server": "https://127.0.0.1:1", "certificate-authority-data": "cnViYmlzaA=="}
+            broken = tmp_path / "broken"
+            broken.write_text(yaml.safe_dump(document))
+            async with w.executor():
+                reached = Kubeconfig(context="cloud", path=str(broken))
+                await w.desire(cluster_of(w.members["cloud"].member, reached).to_manifest(), uid="cluster-cloud")
+                await w.desire(WEB)
+                placed = await w.place(WEB, share("idc"), share("cloud"))
+                await w.settled("idc", placed)
+                outcome = await w.said("cloud", placed, "retrying")
+                assert "certificates cannot be used" in outcome.message
+                await w.join("cloud")
+                await w.settled("cloud", placed)
+
     async def test_is_away_is_only_probed_and_gets_everything_when_it_is_back(self, world: Any) -> None:
         async with world("idc", "cloud") as w, w.executor():
             await w.members["idc"].pause()
@@ -216,6 +249,22 @@ class TestAMemberThat:
             await w.said("cloud", gone, "released")
             assert w.live("cloud", WEB)["spec"]["replicas"] == 2
 
+    async def test_leaves_in_the_middle_of_a_write_is_written_no_more(self, world: Any) -> None:
+        async with world("idc", "cloud", settings=ExecutorSettings(request_timeout=30.0)) as w, w.executor():
+            await w.desire(WEB)
+            hanging = w.members["cloud"].faults.hang(method="PATCH", path="/deployments/web")
+            placed = await w.place(WEB, share("idc"), share("cloud"))
+            await w.eventually(lambda: hanging.hits)
+            await w.leave("cloud")
+            outcome = await w.said("cloud", placed, "retrying")  # once the request had its grace
+            assert outcome.code == "UnknownMember"
+            w.members["cloud"].faults.clear()
+            with w.requests("cloud") as requests:
+                await w.settled("idc", await w.place(WEB, share("idc", 3), share("cloud", 3)))
+                assert requests.seen == []
+            await w.join("cloud")
+            await w.eventually(lambda: (w.live("cloud", WEB) or {"spec": {}})["spec"].get("replicas") == 3)
+
 
 class TestResync:
     async def test_what_others_changed_is_mended(self, world: Any) -> None:
@@ -236,6 +285,35 @@ class TestResync:
             with w.requests("idc") as requests:
                 await w.eventually(lambda: len(requests.of("web")) > 3)
                 assert set(requests.of("web")) == {"GET"}
+
+    @pytest.mark.parametrize("restart", [False, True], ids=["while it runs", "while nobody looks"])
+    async def test_a_template_that_others_changed_is_mended(self, world: Any, restart: bool) -> None:
+        """Also by a process that never saw what brim left there."""
+        async with world(settings=ExecutorSettings(resync=0.1, backoff_base=0.02)) as w:
+            async with w.executor():
+                await w.desire(WEB)
+                await w.settled("idc", await w.place(WEB, share()))
+                if not restart:
+                    await self._edit(w, "evil:1")
+                    await w.eventually(lambda: self._image(w) == "web:1")
+            await self._edit(w, "evil:2")
+            assert self._image(w) == "evil:2"
+            async with w.executor():
+                await w.eventually(lambda: self._image(w) == "web:1")
+                assert w.live("idc", WEB)["spec"]["replicas"] == 2
+
+    @staticmethod
+    def _image(w: Any) -> str:
+        return str(w.live("idc", WEB)["spec"]["template"]["spec"]["containers"][0]["image"])
+
+    @staticmethod
+    async def _edit(w: Any, image: str) -> None:
+        """As `kubectl edit` does."""
+        member = MemberClient.connect(member="idc", context="idc", kubeconfig=w.settings.kubeconfig)
+        async with member as client:
+            containers = {"containers": [{"name": "web", "image": image}]}
+            patch: JsonObject = {"spec": {"template": {"spec": containers}}}
+            await client.strategic_patch(ObjectRef.of(WEB), patch, manager="kubectl-edit")
 
 
 class TestRestart:

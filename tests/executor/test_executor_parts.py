@@ -85,6 +85,12 @@ class TestBreaker:
         assert (breaker.is_open, breaker.allows(15.9), breaker.allows(16.0)) == (True, False, True)
         assert not breaker.probing(16.0).allows(16.1)
 
+    def test_a_members_own_wish_to_be_left_alone_is_kept(self) -> None:
+        breaker = Breaker(threshold=1, pause=5.0).failed(10.0, 30.0)
+        assert (breaker.allows(39.0), breaker.allows(40.0)) == (False, True)
+        assert not breaker.failed(11.0).allows(39.0)  # a request that was on its way already
+        assert not breaker.probing(40.0).failed(41.0).allows(45.5)
+
     def test_any_answer_closes_it(self) -> None:
         breaker = Breaker(threshold=1, pause=5.0).failed(10.0).succeeded()
         assert (breaker.is_open, breaker.allows(0.0)) == (False, True)

@@ -11,6 +11,7 @@ from shared.contracts import subjects
 from shared.contracts.base import JsonObject
 from shared.contracts.placement import Share
 from shared.contracts.refs import ObjectRef, Order
+from simulator.faults import Fault
 
 
 def deployment(image: str = "web:1", **spec: JsonValue) -> JsonObject:
@@ -389,6 +390,27 @@ class TestJobs:
             obj = w.live("idc", job())
             assert obj["spec"]["completions"] == 6
             assert obj["metadata"]["uid"] != uid
+
+    async def test_a_success_right_before_it_would_be_made_anew_is_not_lost(self, world: Any) -> None:
+        """It comes between the executor's look and its deletion."""
+
+        class Succeeds(Fault):
+            def takes(self, method: str, path: str) -> bool:
+                if method == "DELETE" and "/jobs/sum" in path and not self.hits:
+                    self.hits += 1
+                    live = w.live("idc", job())
+                    store.update("jobs.batch", {**live, "status": {**live.get("status", {}), "succeeded": 1}})
+                return False
+
+        async with world() as w, w.executor():
+            store = w.members["idc"].store
+            await w.desire(job(8))
+            await w.settled("idc", await w.place(job(8), share(replicas=2, completions=4)))
+            uid = w.live("idc", job())["metadata"]["uid"]
+            succeeds = w.members["idc"].faults._add(Succeeds("status"))
+            outcome = await w.said("idc", await w.place(job(8), share(replicas=2, completions=6)), "failed")
+            assert (succeeds.hits, outcome.code) == (1, "Immutable")
+            assert w.live("idc", job())["metadata"]["uid"] == uid
 
 
 async def test_the_trace_of_the_placement_goes_on_in_the_member(world: Any) -> None:

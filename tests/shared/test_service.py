@@ -12,11 +12,13 @@ from pathlib import Path
 
 import aiohttp
 import anyio
+import anyio.to_thread
 import pytest
 
 from shared.bus import Bus, BusSettings
 from shared.clock import Clock
 from shared.errors import MemberUnavailable
+from shared.nats_server import NatsServer, binary
 from shared.service import root_tasks, service_context
 from shared.settings import ClockSettings, Settings
 
@@ -124,6 +126,24 @@ class TestProcess:
             (entry,) = log(process)
             assert process.returncode == 2
         assert "BRIM_SCHEDULER__REST_BASE" in str(entry["message"])
+
+    async def test_streams_that_cannot_be_made_yet_are_waited_for(self, tmp_path: Path) -> None:
+        """A server that starts, a cluster without a leader; here one without JetStream that becomes one with it."""
+        server = NatsServer(tmp_path)
+        async with server:
+            pass  # it has a port now
+        poor = [binary(), "-a", "127.0.0.1", "-p", server.url.rpartition(":")[2]]
+        with service(server.url) as process:
+            assert process.stderr is not None
+            with subprocess.Popen(poor, stderr=subprocess.DEVNULL) as without:
+                while "JetStream does not answer" not in await anyio.to_thread.run_sync(process.stderr.readline):
+                    assert process.poll() is None
+                without.terminate()
+            async with server:
+                assert (await anyio.to_thread.run_sync(line, process)).startswith("port")
+                process.terminate()
+                await anyio.to_thread.run_sync(process.communicate)
+                assert process.returncode == 0
 
     async def test_health_is_served_before_the_bus_is_there(self, eventually: Callable) -> None:
         port = free_port()

@@ -33,9 +33,12 @@ class Breaker:
         """A request goes: while open, the next one only after another pause."""
         return replace(self, probe_at=now + self.pause) if self.is_open else self
 
-    def failed(self, now: float) -> Breaker:
+    def failed(self, now: float, wish: float = 0.0) -> Breaker:
+        """wish: seconds that the member itself asks to be left alone for (Retry-After)."""
         counted = replace(self, failures=self.failures + 1)
-        return replace(counted, probe_at=now + self.pause) if counted.is_open else counted
+        if not counted.is_open:
+            return counted
+        return replace(counted, probe_at=max(self.probe_at, now + max(self.pause, wish)))
 
     def succeeded(self) -> Breaker:
         """Any answer of the member's API counts, a refusal too."""

@@ -40,9 +40,10 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete the object with this uid, and its pods after it."""
+    """Delete the object with this uid, and its pods after it. version: only as it was seen, empty for any."""
 
     uid: str
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +130,18 @@ def _same_body_from_memory(target: Target, known: Known) -> Decision:
 
 
 def from_live(
-    target: Target, live: Live | None, *, known: Known | None = None, applied_before: bool = False
+    target: Target,
+    live: Live | None,
+    *,
+    known: Known | None = None,
+    unknown: bool = False,
+    applied_before: bool = False,
 ) -> Decision:
     """The decision after a look. live: None where there is no such object.
 
-    known: what brim remembers, to notice fields that others changed. applied_before: the object was there once,
-    applied for this workload.
+    known: what brim remembers, to notice fields that others changed. unknown: nothing is remembered, as after a
+    restart, and the object is not what brim itself wrote just now: anybody may have changed it meanwhile.
+    applied_before: the object was there once, applied for this workload.
     """
     if target.suspended:
         return SUSPENDED
@@ -151,7 +158,7 @@ def from_live(
         return _conflict(target)
     if target.is_job:
         return _job(target, live, ours)
-    return _present(target, live, known if ours else None)
+    return _present(target, live, drifted=unknown or (ours and _differs(known, live)))
 
 
 def _absent(target: Target, applied_before: bool) -> Decision:
@@ -202,7 +209,8 @@ def _job(target: Target, live: Live, ours: bool) -> Decision:
     if target.completions is not None and live.completions != target.completions:
         if live.succeeded == 0:
             message = f"{target.ref} is created anew with {target.completions} completions"
-            return _wait("Recreating", message, GONE_SOON, (Delete(live.uid),))
+            # As it was seen: a success in between would be lost, and its work be done twice.
+            return _wait("Recreating", message, GONE_SOON, (Delete(live.uid, live.resource_version),))
         message = (
             f"{target.ref} has {live.succeeded} successes, so its completions stay {live.completions}: "
             f"{target.completions} were wanted"
@@ -218,11 +226,16 @@ def _fault(code: str, message: str) -> Decision:
     return Decision(result="failed", code=code, message=message)
 
 
-def _present(target: Target, live: Live, known: Known | None) -> Decision:
-    """An object that may change: its body where it differs, then the count and the order."""
+def _differs(known: Known | None, live: Live) -> bool:
+    """Whether somebody took fields from brim since."""
+    return known is not None and known.uid == live.uid and known.fields != live.fields
+
+
+def _present(target: Target, live: Live, *, drifted: bool) -> Decision:
+    """An object that may change: its body where it differs or may differ, then the count and the order. Applying
+    what is there already changes nothing in the member."""
     applied = marks.body(target)
     same = live.applied == marks.digest_of(applied) and live.workload == target.uid and live.managed
-    drifted = known is not None and known.uid == live.uid and known.fields != live.fields
     new_revision = live.revision != target.revision
     if live.in_progress and not new_revision and not (same and not drifted):
         decision = _settle_count(target, live, ())
