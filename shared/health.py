@@ -43,6 +43,8 @@ class Health:
             self._standby[name] = standby
 
     def add_metrics(self, metrics: Metrics) -> None:
+        """A service that is started again in the same process replaces its metrics."""
+        self._metrics = [known for known in self._metrics if known.service != metrics.service]
         self._metrics.append(metrics)
 
     def failing(self) -> list[str]:

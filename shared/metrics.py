@@ -41,6 +41,15 @@ class _Labels:
             self._seen.add(values)
         return values
 
+    def forget(self, given: dict[str, str]) -> list[tuple[str, ...]]:
+        """Label sets that contain these values, which are free for others from now on."""
+        if not given.keys() <= set(self.names):
+            return []
+        wanted = [(place, given[name]) for place, name in enumerate(self.names) if name in given]
+        found = [values for values in self._seen if all(values[place] == value for place, value in wanted)]
+        self._seen.difference_update(found)
+        return found
+
 
 class Counter:
     def __init__(self, metric: _Counter, labels: _Labels) -> None:
@@ -82,8 +91,10 @@ class Metrics:
     """The metrics of one service. Each has a registry of its own, so that services can share a process."""
 
     def __init__(self, service: str) -> None:
+        self.service = service
         self._prefix = f"brim_{service.replace('-', '_')}_"
         self._registry = CollectorRegistry()
+        self._labelled: list[tuple[_Counter | _Gauge | _Histogram, _Labels]] = []
 
     def _name(self, name: str) -> str:
         if not _NAME.fullmatch(name):
@@ -93,12 +104,12 @@ class Metrics:
     def counter(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
         """Counts up. Its name gets `_total` at the end."""
         metric = _Counter(self._name(name), documentation, labels, registry=self._registry)
-        return Counter(metric, _Labels(labels))
+        return Counter(metric, self._labels(metric, labels))
 
     def gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
         """A value that goes up and down."""
         metric = _Gauge(self._name(name), documentation, labels, registry=self._registry)
-        return Gauge(metric, _Labels(labels))
+        return Gauge(metric, self._labels(metric, labels))
 
     def histogram(
         self,
@@ -109,7 +120,19 @@ class Metrics:
     ) -> Histogram:
         """A distribution; the default buckets are real seconds from half a millisecond to a minute."""
         metric = _Histogram(self._name(name), documentation, labels, registry=self._registry, buckets=tuple(buckets))
-        return Histogram(metric, _Labels(labels))
+        return Histogram(metric, self._labels(metric, labels))
+
+    def _labels(self, metric: _Counter | _Gauge | _Histogram, names: Sequence[str]) -> _Labels:
+        labels = _Labels(names)
+        if names:
+            self._labelled.append((metric, labels))
+        return labels
+
+    def forget(self, **labels: str) -> None:
+        """Drop every series with these labels: of a member that left, the last values would be told for ever."""
+        for metric, known in self._labelled:
+            for values in known.forget(labels):
+                metric.remove(*values)
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text form."""

@@ -16,6 +16,7 @@ from services.executor.metrics import ExecutorMetrics
 from services.executor.outcomes import Outcomes
 from services.executor.queue import Key
 from shared import telemetry
+from shared.backoff import Backoff, Retries
 from shared.bus import Change, Message
 from shared.contracts import cluster, subjects
 from shared.contracts.action import Acted, Action
@@ -26,6 +27,8 @@ from shared.errors import Invalid, MemberUnavailable
 from shared.service import ServiceContext
 
 log = logging.getLogger("brim.executor")
+
+RETRY = Backoff(base=0.5, maximum=30.0)  # for a member whose task failed
 
 CLUSTERS = subjects.desired_kind(cluster.KIND, cluster.GROUP).removesuffix(">")
 
@@ -121,12 +124,21 @@ class Executor:
         running = self._running.get(name)
         if running is None:
             running = self._running[name] = _Running(Member(name, self._tools), anyio.CancelScope())
-            group.start_soon(self._run_member, running, name=f"member {name}")
+            group.start_soon(self._run_member, name, running, name=f"member {name}")
         return running.member
 
-    async def _run_member(self, running: _Running) -> None:
+    async def _run_member(self, name: str, running: _Running) -> None:
+        """One member's fault must not end the others': it begins again."""
+        retries = Retries(RETRY)
         with running.scope:
-            await running.member.run()
+            while True:
+                try:
+                    await running.member.run()
+                except Exception:  # a defect of brim's; whatever a member does is dealt with inside
+                    log.exception("member %s failed and begins again", name)
+                await anyio.sleep(retries.next_delay())
+        if name not in self._running:
+            self._metrics.forget_member(name)
 
     def _retire(self, name: str) -> None:
         running = self._running.get(name)

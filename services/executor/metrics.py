@@ -15,6 +15,7 @@ class ExecutorMetrics:
     code). events_dropped: events about pods that nobody will read, since too many waited.
     actions: one-shot verbs carried out, by verb and result, per member and action."""
 
+    service: Metrics
     writes: Counter
     write_seconds: Histogram
     looks: Counter
@@ -30,6 +31,7 @@ class ExecutorMetrics:
     @classmethod
     def of(cls, metrics: Metrics) -> ExecutorMetrics:
         return cls(
+            service=metrics,
             writes=metrics.counter("writes", "Writes to members", ("member", "verb", "result")),
             write_seconds=metrics.histogram("write_seconds", "Duration of a write", ("member", "verb")),
             looks=metrics.counter("looks", "Objects read back from members", ("member",)),
@@ -42,3 +44,7 @@ class ExecutorMetrics:
             actions=metrics.counter("actions", "Actions in members", ("verb", "result")),
             bad_messages=metrics.counter("bad_messages", "Messages that could not be read", ("stream",)),
         )
+
+    def forget_member(self, member: str) -> None:
+        """It left the fleet."""
+        self.service.forget(member=member)

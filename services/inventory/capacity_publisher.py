@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 import anyio
 
-from services.inventory.core.deltas import Ledger
+from services.inventory.core.deltas import CHUNK, Ledger
 from services.inventory.metrics import InventoryMetrics
 from services.inventory.mirror import Mirror
 from shared.backoff import Backoff, Retries
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.contracts import subjects
-from shared.contracts.capacity import Delta, Heartbeat, Pool, Snapshot, Surroundings, decode_capacity
+from shared.contracts.capacity import Capacity, Delta, Heartbeat, Pool, Snapshot, Surroundings, decode_capacity
 from shared.errors import BusUnavailable, Invalid, LeaseLost, MemberUnavailable, WriteConflict
 from shared.settings import InventorySettings
 
@@ -27,6 +27,7 @@ log = logging.getLogger("brim.inventory")
 
 STREAM = "CAPACITY"
 RETRY = Backoff(base=0.05, maximum=5.0)
+HEADERS = 4096  # bytes of the server's payload limit that are left for headers
 SNAPSHOT_WAIT = 10.0  # seconds that a request for a snapshot waits for a member that is being listed
 
 
@@ -48,7 +49,7 @@ class CapacityPublisher:
         self._mirror = mirror
         self._metrics = metrics
         self._subject = subjects.capacity(mirror.member)
-        self._ledger = Ledger(mirror.member, epoch)
+        self._ledger = Ledger(mirror.member, epoch, chunk=min(CHUNK, bus.max_payload - HEADERS))
         self._sequence: int | None = None  # of the subject's last message; None when it has to be looked up
         self._snapshot_due = True
         self._heartbeat_at = float("-inf")
@@ -154,13 +155,23 @@ class CapacityPublisher:
                 epoch=found.epoch,
             )
         if not self._mirror.reachable_at:
-            self._mirror.reachable_at = found.reachable_at if isinstance(found, Heartbeat) else found.observed_at
+            self._take_over(found)
+
+    def _take_over(self, found: Capacity) -> None:
+        """What a former instance knew of a member that this one has not heard of yet. The lost stay lost."""
+        mirror = self._mirror
+        if isinstance(found, Heartbeat):
+            mirror.reachable_at = found.reachable_at
+            mirror.lost = self._told_lost = found.lost
+        else:
+            mirror.reachable_at = found.observed_at
 
     async def _snapshot(self, now: float) -> None:
         capacity, pools, surroundings = self._mirror.capacity, self._mirror.pools, self._mirror.known_surroundings
         self._snapshot_due = False
         chunks = self._ledger.snapshot(capacity.whole(), pools, now, surroundings)
         await self._batch(chunks, Snapshot.TYPE)
+        self._heartbeat_at = float("-inf")  # one follows: it is what tells that a member is lost
         self._told_pools, self._told_surroundings = pools, surroundings
         self._metrics.snapshots.add(member=self._mirror.member)
         self._metrics.nodes.set(capacity.node_count, member=self._mirror.member)

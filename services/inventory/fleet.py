@@ -139,6 +139,7 @@ class Fleet:
     async def _remove(self, member: str) -> None:
         if member in self._running:
             await self._stop(member)
+            self._around.metrics.forget_member(member)
             log.info("member %s left the fleet", member)
             await self._clear(member)
 
@@ -187,16 +188,22 @@ class Fleet:
         pause = max(LOOK_AT_LEAST, clock.real(settings.heartbeat / 2))
         asleep = max(6 * settings.heartbeat, 10 * clock.speed * pause)
         watchman = Watchman(lost_after=settings.lost_after, began_at=clock.now(), paused=asleep)
+        stood: frozenset[str] = frozenset()
         while True:
-            members = {name: one.inventory.mirror.reachable_at for name, one in self._running.items()}
-            self._tell_lost(watchman.look(members, clock.now()))
+            mirrors = {name: one.inventory.mirror for name, one in self._running.items()}
+            watchman.lost |= {name for name, mirror in mirrors.items() if mirror.lost}
+            lost = watchman.look({name: mirror.reachable_at for name, mirror in mirrors.items()}, clock.now())
+            stand = frozenset(name for name, mirror in mirrors.items() if mirror.stands)
+            self._tell_lost(lost, stood & stand)
+            stood = stand
             await anyio.sleep(pause)
 
-    def _tell_lost(self, lost: frozenset[str]) -> None:
+    def _tell_lost(self, lost: frozenset[str], stand: frozenset[str]) -> None:
         for member, running in self._running.items():
             mirror = running.inventory.mirror
-            # A member that returns is not back before its watches are: what is known of it is old.
-            now_lost = member in lost or (mirror.lost and bool(mirror.disconnected))
+            # A member that returns is not back before its watches are, and told what was missed: what is known of
+            # it is old.
+            now_lost = member in lost or (mirror.lost and member not in stand)
             if now_lost != mirror.lost:
                 mirror.lost = now_lost
                 log.warning("member %s %s", member, "is lost: its replicas may go elsewhere" if now_lost else "is back")

@@ -56,7 +56,9 @@ log = logging.getLogger("brim.inventory")
 
 AUTOSCALER_EVENTS = "involvedObject.kind=Pod,source=GOATScaler"
 MANAGED = f"{MANAGED_LABEL}=true"
-ALWAYS_SERVED = frozenset({"nodes", "pods", "node pools"})  # 404 is no answer about them, whoever gave it
+ALWAYS_SERVED = frozenset(
+    {sources.NODES, sources.PODS, sources.NAMESPACES, sources.CONFIG_MAPS}
+)  # 404 is no answer about them, whoever gave it
 PROBE_TIMEOUT = 5.0  # real seconds
 PROBE_AT_LEAST = 0.5  # real seconds between two probes, however fast fleet time runs
 RETRY = Backoff(base=0.2, maximum=5.0)  # a member that returns is noticed soon

@@ -11,6 +11,7 @@ from shared.metrics import Counter, Gauge, Histogram, Metrics
 class InventoryMetrics:
     """Labelled by member, and where it says so by source: what is watched ("nodes", "pods", a kind)."""
 
+    service: Metrics
     members: Gauge
     reachable: Gauge
     lost: Gauge
@@ -33,6 +34,7 @@ class InventoryMetrics:
     def on(cls, metrics: Metrics) -> InventoryMetrics:
         member, source = ("member",), ("member", "source")
         return cls(
+            service=metrics,
             members=metrics.gauge("members", "Members that are followed"),
             reachable=metrics.gauge("member_reachable", "1 while the member answers", member),
             lost=metrics.gauge("member_lost", "1 while the member counts as lost", member),
@@ -51,3 +53,7 @@ class InventoryMetrics:
             reads=metrics.counter("reads", "Requests answered from the caches or by the member", ("member", "verb")),
             delta_age=metrics.histogram("capacity_delta_seconds", "Time a capacity delta took to be stored", member),
         )
+
+    def forget_member(self, member: str) -> None:
+        """It left the fleet."""
+        self.service.forget(member=member)

@@ -129,6 +129,11 @@ class Mirror:
         return self.surroundings.value if {NAMESPACES, CONFIG_MAPS} <= self.synced else None
 
     @property
+    def stands(self) -> bool:
+        """Whether what is known is kept up to date: all was listed, and every watch stands."""
+        return self.has_room and not self.disconnected
+
+    @property
     def is_synced(self) -> bool:
         return self.has_room and not self.expected
 

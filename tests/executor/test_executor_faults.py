@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from services.executor import executor
+from services.executor.member import Member
+from shared.backoff import Backoff
 from shared.contracts import subjects
 from shared.contracts.base import JsonObject
 from shared.contracts.cluster import cluster_of
@@ -190,6 +193,26 @@ class TestAMemberThat:
                 await w.join("cloud")
                 await w.settled("cloud", placed)
 
+    async def test_meets_a_defect_of_brims_begins_again_and_stops_no_other(
+        self, world: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(executor, "RETRY", Backoff(base=0.01, maximum=0.01))
+        serve, failed = Member._serve, []
+
+        async def fails_once(member: Member, reconciler: Any) -> None:
+            if member.name == "cloud" and not failed:
+                failed.append(True)
+                raise ZeroDivisionError
+            await serve(member, reconciler)
+
+        monkeypatch.setattr(Member, "_serve", fails_once)
+        async with world("idc", "cloud") as w, w.executor():
+            await w.desire(WEB)
+            placed = await w.place(WEB, share("idc"), share("cloud"))
+            await w.settled("idc", placed)
+            await w.settled("cloud", placed)
+        assert failed
+
     async def test_is_away_is_only_probed_and_gets_everything_when_it_is_back(self, world: Any) -> None:
         async with world("idc", "cloud") as w, w.executor():
             await w.members["idc"].pause()
@@ -238,6 +261,16 @@ class TestAMemberThat:
                 assert outcome.code == "UnknownMember"
                 await w.join("cloud")
                 await w.said("cloud", placed, "applied")
+
+    async def test_left_the_fleet_is_measured_no_more(self, world: Any) -> None:
+        async with world("idc", "cloud") as w, w.executor():
+            await w.desire(WEB)
+            await w.settled("cloud", await w.place(WEB, share("idc"), share("cloud")))
+            assert w.metric("writes_total", member="cloud") > 0
+            await w.leave("cloud")
+            await w.place(WEB, share("idc"))
+            await w.eventually(lambda: w.metric("writes_total", member="cloud") == 0)
+            assert w.metric("writes_total", member="idc") > 0
 
     async def test_left_the_fleet_keeps_what_it_has(self, world: Any) -> None:
         async with world("idc", "cloud") as w, w.executor():

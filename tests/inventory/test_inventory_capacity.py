@@ -9,13 +9,22 @@ import anyio
 import pytest
 
 from services.inventory import app
+from services.inventory.capacity_publisher import CapacityPublisher
+from services.inventory.metrics import InventoryMetrics
+from services.inventory.mirror import Mirror
+from services.inventory.projections import Node
 from shared import quantities
+from shared.bus import Bus, BusSettings
+from shared.clock import Clock
 from shared.contracts import subjects
-from shared.contracts.capacity import decode_capacity
+from shared.contracts.capacity import Heartbeat, decode_capacity
 from shared.contracts.refs import ObjectRef
 from shared.errors import BrimError, BusUnavailable, MemberUnavailable
 from shared.fleet import NodePool, Stock, parse
+from shared.metrics import Metrics
+from shared.nats_server import NatsServer
 from shared.service import service_context
+from shared.settings import InventorySettings
 from simulator.faults import RUBBISH, Fault, Faults
 
 FLEET = parse(
@@ -231,6 +240,33 @@ async def test_a_snapshot_can_be_asked_for(fleetside, eventually) -> None:
         assert await agrees(side, "idc")
 
 
+async def test_a_server_that_takes_less_gets_smaller_messages(tmp_path, eventually, replay) -> None:
+    """Its limit may be far below what a snapshot's chunks usually have."""
+    async with (
+        NatsServer(tmp_path, max_payload=32 * 1024) as server,
+        Bus.connect(BusSettings(url=server.url), name="test") as bus,
+        anyio.create_task_group() as group,
+    ):
+        await bus.ensure_streams(patience=10)
+        mirror = Mirror("idc", Stock(), Clock().now)
+        for number in range(1000):
+            status = {"allocatable": {"cpu": "8", "memory": "16Gi"}}
+            metadata = {"name": f"node-{number}", "labels": {"rack": str(number % 50)}}
+            mirror.nodes.put(Node.model_validate({"metadata": metadata, "status": status}))
+        mirror.synced |= {"nodes", "pods"}
+        metrics = InventoryMetrics.on(Metrics("inventory"))
+        group.start_soon(CapacityPublisher(bus, Clock(), InventorySettings(), mirror, 1, metrics).run)
+
+        async def all_of_it() -> bool:
+            found = replay()
+            for message in await bus.history("CAPACITY", subjects.capacity("idc")):
+                found.take(decode_capacity(message.data))
+            return len(found.nodes) == 1000
+
+        await eventually(all_of_it)
+        group.cancel_scope.cancel()
+
+
 async def test_many_deltas_end_in_a_snapshot(fleetside, eventually) -> None:
     async with (
         fleetside(FLEET, join=["idc"], snapshot_deltas=3, coalesce=0.001) as side,
@@ -408,6 +444,32 @@ async def test_a_lost_member_is_said_to_be_lost_until_it_is_back(fleetside, even
         await side.members["idc"].resume()
         await side.members["cloud"].resume()
         await eventually(nobody)
+
+
+async def test_the_lost_stay_lost_when_another_instance_takes_over(fleetside, eventually) -> None:
+    """It has not heard of them itself yet; nobody must believe that they are back."""
+    async with fleetside(FLEET, heartbeat=0.2, lost_after=1.0) as side:
+        told: list[tuple[int, bool]] = []
+
+        async def note(message) -> None:
+            beat = decode_capacity(message.data)
+            if isinstance(beat, Heartbeat):
+                told.append((beat.epoch, beat.lost))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(side.bus.follow("CAPACITY", [subjects.capacity("cloud")], note).run)
+            async with side.inventory():
+                await eventually(lambda: agrees(side, "cloud"))
+                await side.members["cloud"].pause()
+                await eventually(lambda: told and told[-1][1])
+                epoch = told[-1][0]
+            async with side.inventory():
+                await eventually(lambda: sum(one > epoch for one, _ in told) > 3)
+                assert {lost for one, lost in told if one > epoch} == {True}
+                await side.members["cloud"].resume()
+                await eventually(lambda: not told[-1][1])
+                await eventually(lambda: agrees(side, "cloud"))
+            group.cancel_scope.cancel()
 
 
 async def _beats_without_answer(side, member: str, seconds: float) -> bool:

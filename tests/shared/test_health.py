@@ -69,6 +69,18 @@ async def test_metrics_of_all_services_of_the_process() -> None:
     assert "brim_executor_up 1.0" in body
 
 
+async def test_a_service_that_begins_again_shows_its_metrics_once() -> None:
+    health = Health()
+    for value in (1, 2):
+        metrics = Metrics("inventory")
+        metrics.gauge("members", "Members").set(value)
+        health.add_metrics(metrics)
+    async with health.serve("127.0.0.1", 0) as port:
+        _, body = await get(port, "/metrics")
+    assert body.count("brim_inventory_members 2.0") == 1
+    assert body.count("# TYPE brim_inventory_members gauge") == 1
+
+
 async def test_a_port_in_use_is_a_sentence() -> None:
     async with Health().serve("127.0.0.1", 0) as port:
         with pytest.raises(Misconfigured, match="set BRIM_HEALTH__PORT"):

@@ -43,6 +43,24 @@ def test_two_services_share_a_process() -> None:
     Metrics("a").counter("x", "And again, for a second instance.").add()
 
 
+def test_what_left_is_told_no_more_and_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "MAX_LABEL_SETS", 2)
+    service = Metrics("executor")
+    lost, writes = service.gauge("lost", "Lost", ["member"]), service.counter("writes", "W", ["member", "verb"])
+    alone = service.gauge("alone", "Of nobody")
+    for member in ("idc", "cloud"):
+        lost.set(1, member=member)
+        writes.add(member=member, verb="apply")
+    alone.set(3)
+    service.forget(member="cloud")
+    lost.set(0, member="third")
+    text = service.render().decode()
+    assert 'brim_executor_lost{member="idc"} 1.0' in text
+    assert 'brim_executor_lost{member="third"} 0.0' in text
+    assert "brim_executor_alone 3.0" in text
+    assert "cloud" not in text
+
+
 def test_labels_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "MAX_LABEL_SETS", 2)
     own = Metrics("executor")
