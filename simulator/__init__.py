@@ -14,7 +14,7 @@ Annotations that steer it:
   the cloud sells for that pool; absent: some, number unknown.
 
 Not simulated: inter-pod affinity, topology spread, preemption, volumes, quotas, disruption budgets, access rules,
-field schemas (unknown fields are kept, not refused).
+the schemas of custom resources (their unknown fields are kept), what runs in containers (exec, port-forward).
 """
 
 from __future__ import annotations

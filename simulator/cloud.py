@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 import zlib
 
 from shared.clock import rfc3339
@@ -104,6 +105,7 @@ def node(
     """A Node object. Resources that the fleet file leaves out get a usual size: 110 pods."""
     resources = {"pods": "110", **allocatable}
     number = zlib.crc32(name.encode())
+    machine = uuid.uuid5(uuid.NAMESPACE_DNS, name)
     address = f"192.168.{number >> 8 & 255}.{number & 255}"
     spec: Object = {}
     if taints:
@@ -139,9 +141,9 @@ def node(
                 "containerRuntimeVersion": "containerd://2.1.0",
                 "operatingSystem": "linux",
                 "architecture": "amd64",
-                "machineID": "",
-                "systemUUID": "",
-                "bootID": "",
+                "machineID": machine.hex,
+                "systemUUID": str(machine),
+                "bootID": str(machine),
                 "kubeProxyVersion": cluster.version,
             },
         },
@@ -151,11 +153,15 @@ def node(
 def conditions(before: list[Object], now: float, *, ready: bool) -> list[Object]:
     """A node's conditions, ready or not."""
     stamp = rfc3339(now)
-    for kind, reason in (
-        ("MemoryPressure", "KubeletHasSufficientMemory"),
-        ("DiskPressure", "KubeletHasNoDiskPressure"),
-        ("PIDPressure", "KubeletHasSufficientPID"),
+    for kind, reason, told in (
+        ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
     ):
-        before = objects.set_condition(before, kind, "False", now, reason, lastHeartbeatTime=stamp)
-    value, reason = ("True", "KubeletReady") if ready else ("False", "KubeletNotReady")
-    return objects.set_condition(before, "Ready", value, now, reason, lastHeartbeatTime=stamp)
+        before = objects.set_condition(before, kind, "False", now, reason, told, lastHeartbeatTime=stamp)
+    value, reason, told = (
+        ("True", "KubeletReady", "kubelet is posting ready status")
+        if ready
+        else ("False", "KubeletNotReady", "container runtime is down")
+    )
+    return objects.set_condition(before, "Ready", value, now, reason, told, lastHeartbeatTime=stamp)

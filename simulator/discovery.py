@@ -1,13 +1,9 @@
-"""What clients ask before they do anything: groups, resources, version, and enough OpenAPI for kubectl.
-
-The OpenAPI documents name every kind's PATCH with its parameters and content types. That is what kubectl
-looks up to leave validation and merging to the server; schemas of fields are not published.
-"""
+"""What clients ask before they do anything: groups, resources, version."""
 
 from __future__ import annotations
 
+from simulator import reviews
 from simulator.objects import Object
-from simulator.registry import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
 from simulator.resources import VERBS, Catalogue, Resource
 
 
@@ -21,11 +17,12 @@ def core_versions(host: str) -> Object:
 
 def groups(catalogue: Catalogue) -> Object:
     found = [_group(name, versions) for name, versions in catalogue.group_versions().items() if name]
+    found += [_group(name, [reviews.VERSION]) for name in reviews.REVIEWS]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
 
 
 def group(catalogue: Catalogue, name: str) -> Object | None:
-    versions = catalogue.group_versions().get(name)
+    versions = [reviews.VERSION] if name in reviews.REVIEWS else catalogue.group_versions().get(name)
     return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, versions)} if name and versions else None
 
 
@@ -38,7 +35,7 @@ def resources(catalogue: Catalogue, group_name: str, version: str) -> Object | N
     """The APIResourceList of one group and version; None when it is not served."""
     served = [r for r in catalogue.all() if (r.group, r.version) == (group_name, version)]
     if not served:
-        return None
+        return reviews.resources(group_name, version)
     entries = [entry for resource in served for entry in _entries(resource)]
     if not group_name:
         entries += [
@@ -108,59 +105,4 @@ def server_version(version: str) -> Object:
         "goVersion": "",
         "compiler": "",
         "platform": "linux/amd64",
-    }
-
-
-def openapi_v2(version: str) -> Object:
-    return {
-        "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": version},
-        "paths": {},
-        "definitions": {},
-    }
-
-
-def openapi_v3_root(catalogue: Catalogue, prefix: str) -> Object:
-    """Where each group version's document lies; `prefix` is the path that the client reached us by."""
-    paths = {}
-    for name, versions in catalogue.group_versions().items():
-        for version in versions:
-            path = f"apis/{name}/{version}" if name else f"api/{version}"
-            paths[path] = {"serverRelativeURL": f"{prefix}/openapi/v3/{path}"}
-    return {"paths": paths}
-
-
-def openapi_v3(catalogue: Catalogue, group_name: str, version: str) -> Object | None:
-    """One group version's document; None when it is not served."""
-    served = [r for r in catalogue.all() if (r.group, r.version) == (group_name, version)]
-    if not served:
-        return None
-    paths = {}
-    for resource in served:
-        prefix = f"/apis/{group_name}/{version}" if group_name else f"/api/{version}"
-        middle = "/namespaces/{namespace}" if resource.namespaced else ""
-        paths[f"{prefix}{middle}/{resource.plural}/{{name}}"] = {"patch": _patch_operation(resource)}
-    return {
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "v1"},
-        "paths": paths,
-        "components": {"schemas": {}},
-    }
-
-
-def _patch_operation(resource: Resource) -> Object:
-    kinds = [APPLY_PATCH, JSON_PATCH, MERGE_PATCH]
-    if not resource.custom:
-        kinds.append(STRATEGIC_PATCH)
-    parameters = ("dryRun", "fieldManager", "fieldValidation", "force")
-    return {
-        "parameters": [{"name": name, "in": "query", "schema": {"type": "string"}} for name in parameters],
-        "requestBody": {"content": {kind: {"schema": {"type": "object"}} for kind in kinds}},
-        "responses": {"200": {"description": "OK"}},
-        "x-kubernetes-action": "patch",
-        "x-kubernetes-group-version-kind": {
-            "group": resource.group,
-            "version": resource.version,
-            "kind": resource.kind,
-        },
     }

@@ -18,6 +18,7 @@ from simulator.controllers import (
     daemonset,
     definitions,
     deployment,
+    endpoints,
     garbage,
     job,
     namespaces,
@@ -36,7 +37,7 @@ from simulator.server import ApiServer
 from simulator.store import Change, Store
 from simulator.workqueue import WorkQueue
 
-_CONTROLLERS = (garbage, namespaces, nodes, deployment, replicaset, statefulset, daemonset, job, definitions)
+_CONTROLLERS = (garbage, namespaces, nodes, deployment, replicaset, statefulset, daemonset, job, endpoints, definitions)
 
 
 class SimulatedMember:

@@ -243,7 +243,7 @@ class Registry:
             return self._apply(resource, space, name, patch, write)
         live = self.get(resource, space, name)
         shown = present(resource, live)
-        new = self._accept(resource, space, patched(resource, shown, patch, kind, name))
+        new = self._accept(resource, space, patched(resource, shown, patch, kind))
         return self.write(resource, live, stored(resource, new), write), False
 
     def _apply(self, resource: Resource, space: str, name: str, body: Any, write: Write) -> tuple[Object, bool]:
@@ -342,7 +342,7 @@ class Registry:
         return int(live["spec"].get("terminationGracePeriodSeconds", 30))
 
 
-def patched(resource: Resource, shown: Object, patch: Any, kind: str, name: str) -> Object:
+def patched(resource: Resource, shown: Object, patch: Any, kind: str) -> Object:
     """The object after one of the three plain patch types."""
     try:
         if kind == JSON_PATCH:
@@ -355,7 +355,8 @@ def patched(resource: Resource, shown: Object, patch: Any, kind: str, name: str)
             supported = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH) if resource.custom else PATCHES
             raise statuses.unsupported_media(supported)
     except patches.PatchError as error:
-        raise ApiError(422, "Invalid", f"the server rejected our request: {error}", name=name) from error
+        told = f"the server rejected our request due to an error in our request: {error}"
+        raise ApiError(422, "Invalid", told) from error
     if not isinstance(result, dict):
         raise statuses.bad_request("the patch leaves no object behind")
     return result

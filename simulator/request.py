@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from simulator import protobuf, statuses
+from simulator.fields import Strictness
 from simulator.registry import Deletion, Write
 from simulator.resources import Catalogue, Resource
 
@@ -60,6 +61,14 @@ class Call:
         except (protobuf.ProtobufError, UnicodeDecodeError, AttributeError) as error:
             supported = ("application/json", "application/yaml")
             raise statuses.unsupported_media(supported, str(error)) from error
+
+    @property
+    def strictness(self) -> Strictness:
+        """What becomes of unknown fields. Raises ApiError 400."""
+        text = self.query.get("fieldValidation") or "Warn"
+        if text not in ("Strict", "Warn", "Ignore"):
+            raise statuses.bad_request(f"fieldValidation: {text!r} is none of Strict, Warn, Ignore")
+        return cast(Strictness, text)
 
     @property
     def dry_run(self) -> bool:

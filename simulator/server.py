@@ -9,11 +9,11 @@ from typing import Any
 from aiohttp import web
 
 from shared.clock import Clock
-from simulator import discovery, objects, statuses, subresources
+from simulator import discovery, fields, leases, objects, openapi, reviews, statuses, subresources
 from simulator.faults import Faults
 from simulator.objects import Object
 from simulator.reading import Reader, raw
-from simulator.registry import Registry
+from simulator.registry import APPLY_PATCH, JSON_PATCH, Registry
 from simulator.request import Call, Place, place_of
 from simulator.resources import Catalogue
 from simulator.statuses import ApiError
@@ -100,11 +100,18 @@ class ApiServer:
             raise ApiError(401, "Unauthorized", "Unauthorized")
         place = place_of(path, self._catalogue)
         if place is not None:
+            if place.resource.kind == "Lease" and place.namespace == leases.NAMESPACE:
+                leases.renew(self._registry.store, self._clock.now())
             return await self._resource(request, place)
         if path.startswith("/api/v1/namespaces/") and path.endswith("/bindings") and request.method == "POST":
             body = await _json(request)
             name = (body.get("metadata") or {}).get("name") or ""
             return self._bind(path.split("/")[4], name, body, request)
+        match [part for part in path.split("/") if part]:
+            case ["apis", group, version, plural] if request.method == "POST":
+                reviewed = reviews.answer(group, version, plural)
+                if reviewed is not None:
+                    return raw(objects.encode(reviewed), 201)
         return self._discovery(request, path)
 
     def _discovery(self, request: web.Request, path: str) -> web.Response:
@@ -126,18 +133,25 @@ class ApiServer:
                 found = discovery.resources(catalogue, group, version)
             case ["openapi", "v2"]:
                 if "protobuf" in request.headers.get("Accept", "") and "json" not in request.headers["Accept"]:
-                    raise ApiError(406, "NotAcceptable", "only application/json is served")
-                found = discovery.openapi_v2(self._version)
+                    body = openapi.v2_protobuf(self._version)
+                    return web.Response(body=body, headers={"Content-Type": openapi.V2_PROTOBUF})
+                found = openapi.v2(self._version)
             case ["openapi", "v3"]:
                 prefix = request.path.removesuffix(path)
-                found = discovery.openapi_v3_root(catalogue, prefix)
+                found = openapi.v3_root(catalogue, prefix)
             case ["openapi", "v3", "api", version]:
-                found = discovery.openapi_v3(catalogue, "", version)
+                return self._openapi("", version)
             case ["openapi", "v3", "apis", group, version]:
-                found = discovery.openapi_v3(catalogue, group, version)
+                return self._openapi(group, version)
         if found is None:
             raise statuses.no_such_path()
         return raw(objects.encode(found))
+
+    def _openapi(self, group: str, version: str) -> web.Response:
+        document = openapi.v3(self._catalogue, group, version)
+        if document is None:
+            raise statuses.no_such_path()
+        return raw(document)
 
     async def _resource(self, request: web.Request, place: Place) -> web.StreamResponse:
         body = b""
@@ -165,11 +179,13 @@ class ApiServer:
                     return await self._reader.watch(call, request)
                 return self._reader.get(call) if named else self._reader.collection(call)
             case "POST", False:
-                obj = self._registry.create(call.resource, call.namespace, call.document(), call.write())
-                return self._show(call, obj, 201)
+                document, warnings = fields.admitted(call.resource, call.document(), call.strictness)
+                obj = self._registry.create(call.resource, call.namespace, document, call.write())
+                return _warned(self._show(call, obj, 201), warnings)
             case "PUT", True:
-                obj = self._registry.replace(call.resource, call.namespace, call.name, call.document(), call.write())
-                return self._show(call, obj)
+                document, warnings = fields.admitted(call.resource, call.document(), call.strictness)
+                obj = self._registry.replace(call.resource, call.namespace, call.name, document, call.write())
+                return _warned(self._show(call, obj), warnings)
             case "PATCH", True:
                 return self._patch(call)
             case "DELETE", True:
@@ -182,15 +198,25 @@ class ApiServer:
         return raw(objects.encode(present(call.resource, obj)), status)
 
     def _patch(self, call: Call) -> web.Response:
+        document, warnings = self._patch_document(call)
         obj, created = self._registry.patch(
             call.resource,
             call.namespace,
             call.name,
-            call.document(),
+            document,
             call.content_type,
             call.write(call.subresource),
         )
-        return self._show(call, obj, 201 if created else 200)
+        return _warned(self._show(call, obj, 201 if created else 200), warnings)
+
+    def _patch_document(self, call: Call) -> tuple[Any, list[str]]:
+        """A JSON patch names places and no fields; it is taken as it is."""
+        document = call.document()
+        if call.content_type == APPLY_PATCH:
+            fields.applied(call.resource, document, f"{call.namespace}/{call.name}")
+        elif call.content_type != JSON_PATCH:
+            return fields.admitted(call.resource, document, call.strictness)
+        return document, []
 
     def _delete(self, call: Call) -> web.Response:
         options = call.deletion(call.document() if call.body else None)
@@ -242,6 +268,9 @@ class ApiServer:
                     return raw(objects.encode(body), 201)
                 case "log", "GET":
                     return await subresources.log(registry, self._clock, call, request)
+                case (("exec" | "attach" | "portforward" | "proxy"), _):
+                    registry.get(resource, call.namespace, call.name)
+                    raise statuses.not_allowed("the containers of simulated pods run nothing that could be spoken to")
         raise statuses.no_such_path()
 
     def _bind(self, space: str, name: str, body: Any, request: web.Request) -> web.Response:
@@ -254,6 +283,13 @@ class ApiServer:
         wanted = (call.document().get("spec") or {}).get("finalizers") or []
         new = objects.with_spec(live, finalizers=wanted)
         return self._show(call, self._registry.store.update("namespaces", new))
+
+
+def _warned(response: web.Response, warnings: list[str]) -> web.Response:
+    for warning in warnings:
+        escaped = warning.replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add("Warning", f'299 - "{escaped}"')
+    return response
 
 
 async def _json(request: web.Request) -> Any:

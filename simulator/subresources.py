@@ -60,7 +60,7 @@ def write_scale(registry: Registry, call: Call) -> Object:
     elif call.content_type == APPLY_PATCH:
         return _apply_scale(registry, call, body)
     else:
-        scale = patched(_SCALE, scale, body, call.content_type, call.name)
+        scale = patched(_SCALE, scale, body, call.content_type)
     version = (scale.get("metadata") or {}).get("resourceVersion")
     if version and version != live["metadata"]["resourceVersion"]:
         raise statuses.modified(resource, call.name)
@@ -165,6 +165,15 @@ def log_lines(pod: Object) -> list[str]:
     return lines
 
 
+def _ended_before(pod: Object, container: str) -> bool:
+    """Whether a container has run before what runs in it now."""
+    return any(
+        (entry.get("lastState") or {}).get("terminated")
+        for entry in objects.status(pod).get("containerStatuses") or ()
+        if container in ("", entry["name"])
+    )
+
+
 async def log(registry: Registry, clock: Clock, call: Call, request: web.Request) -> web.StreamResponse:
     """GET pods/<name>/log, with container, tailLines and follow."""
     pods = built_in("pods")
@@ -173,6 +182,10 @@ async def log(registry: Registry, clock: Clock, call: Call, request: web.Request
     wanted = call.query.get("container", "")
     if wanted and wanted not in containers:
         raise statuses.bad_request(f"container {wanted} is not valid for pod {call.name}")
+    if call.flag("previous") and not _ended_before(pod, wanted):
+        raise statuses.bad_request(
+            f'previous terminated container "{wanted or containers[0]}" in pod "{call.name}" not found'
+        )
     lines = log_lines(pod)
     if not lines:
         raise statuses.bad_request(

@@ -5,6 +5,7 @@
 | 404 | NotFound |
 | 409 | WriteConflict: code AlreadyExists, Conflict, or FieldManagerConflict with the managers |
 | 410 | WatchExpired |
+| 500 to a server-side apply of a field that the member does not know | Refused: code FieldNotDeclared |
 | 429, 5xx, no answer, no Kubernetes answer | MemberUnavailable, with the server's Retry-After |
 | other 4xx | Refused, in the server's words; code is its reason ("Forbidden", "Invalid", …) or NamespaceTerminating |
 """
@@ -22,6 +23,9 @@ from shared.kube.projection import Projection
 from shared.numbers import whole
 
 NAMESPACE_TERMINATING = "NamespaceTerminating"
+FIELD_NOT_DECLARED = "FieldNotDeclared"
+
+_UNTYPED = "failed to create typed patch object"  # how the API server begins to say so
 
 _MANAGER = re.compile(r'conflict with "((?:[^"\\]|\\.)*)"')
 _LONGEST_RETRY_AFTER = 300.0  # seconds: no member may put us off for longer
@@ -63,6 +67,8 @@ def error_of_status(member: str, what: str, code: int, told: Status, retry_after
         return _conflict(sentence, told)
     if code == 410:
         return WatchExpired(sentence)
+    if code == 500 and told.message.startswith(_UNTYPED):
+        return Refused(sentence, code=FIELD_NOT_DECLARED)  # only this object is wrong, and stays so
     if code == 429 or code >= 500 or code < 400:
         return MemberUnavailable(sentence, code=told.reason or "MemberUnavailable", retry_after=retry_after)
     return Refused(sentence, code=_passing(told) or told.reason or "Refused")

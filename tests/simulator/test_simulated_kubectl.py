@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator import write_kubeconfig
+from simulator import objects, write_kubeconfig
 from tests.simulator.harness import Driver, NodePool, cluster, nodes
 
 KUBECTL = shutil.which("kubectl")
@@ -212,3 +212,101 @@ async def test_a_watch_prints_rows_as_they_change(tmp_path: Path) -> None:
                 assert line
         process.terminate()
         await process.communicate()
+
+
+TYPO = MANIFEST.replace("replicas: 2", "replicass: 2")
+
+
+async def test_what_is_misspelt_is_told(tmp_path: Path) -> None:
+    async with kubectl(tmp_path) as run:
+        refused = await run("apply", "-f", "-", stdin=TYPO, fails=True)
+        assert 'strict decoding error: unknown field "spec.replicass"' in refused
+        warned = await run("apply", "-f", "-", "--validate=warn", stdin=TYPO)
+        assert 'Warning: unknown field "spec.replicass"' in warned
+        found = json.loads(await run("get", "deploy", "web", "-o", "json"))
+        assert found["spec"]["replicas"] == 1
+        text = MANIFEST.replace("requests: {cpu: 100m}", "requests: {cpu: true}")
+        assert "cannot unmarshal bool into Go struct field" in await run("apply", "-f", "-", stdin=text, fails=True)
+        unknown = await run("apply", "-f", "-", stdin=MANIFEST.replace("apps/v1", "apps/v9"), fails=True)
+        assert 'no matches for kind "Deployment" in version "apps/v9"' in unknown
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("pod.spec.containers.resources", "requests\t<map[string]string>"),
+        ("deployment.spec.replicas", "FIELD: replicas <integer>"),
+        ("statefulset", "spec\t<StatefulSetSpec>"),
+        ("job.spec", "template\t<PodTemplateSpec> -required-"),
+        ("service.spec.ports", "FIELD: ports <[]ServicePort>"),
+        ("node.spec.taints", "effect\t<string> -required-"),
+        ("configmap", "data\t<map[string]string>"),
+        ("event", "involvedObject\t<ObjectReference> -required-"),
+    ],
+)
+async def test_kinds_are_explained(tmp_path: Path, what: str, words: str) -> None:
+    async with kubectl(tmp_path) as run:
+        assert words in await run("explain", what)
+
+
+async def test_whoever_has_the_kubeconfig_may_do_everything(tmp_path: Path) -> None:
+    async with kubectl(tmp_path) as run:
+        assert await run("auth", "can-i", "delete", "pods") == "yes\n"
+        assert "simulator-admin" in await run("auth", "whoami")
+        assert "selfsubjectaccessreviews" in await run("api-resources")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("top", "nodes"), "error: Metrics API not available"),
+        (("exec", "one", "--", "ls"), "the containers of simulated pods run nothing that could be spoken to"),
+        (("port-forward", "one", "8080:80"), "the containers of simulated pods run nothing that could be spoken to"),
+        (("logs", "one", "--previous"), 'previous terminated container "one" in pod "one" not found'),
+        (("logs", "one", "-c", "two"), "container two is not valid for pod one"),
+        (
+            ("patch", "pod", "one", "--type=json", "-p", '[{"op":"test","path":"/kind","value":"Node"}]'),
+            "testing value /kind failed",
+        ),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
+)
+async def test_what_a_simulated_member_cannot_do_it_says(tmp_path: Path, command: tuple[str, ...], words: str) -> None:
+    async with kubectl(tmp_path) as run:
+        await run("run", "one", "--image=i:1")
+        await run.driver.until(lambda: run.driver.ready_pods())
+        assert words in await run(*command, fails=True)
+
+
+async def test_kubelets_renew_their_leases(tmp_path: Path) -> None:
+    async with kubectl(tmp_path) as run:
+        assert "HolderIdentity:  node-0" in await run("describe", "node", "node-0")
+        first = json.loads(await run("get", "leases", "-n", "kube-node-lease", "-o", "json"))
+        assert {item["metadata"]["name"] for item in first["items"]} == {"node-0", "node-1", "node-2"}
+        await run("delete", "node", "node-2")
+        await run.driver.until(
+            lambda: run.driver.get("leases.coordination.k8s.io", "node-2", "kube-node-lease") is None
+        )
+
+
+async def test_a_service_shows_the_pods_behind_it(tmp_path: Path) -> None:
+    async with kubectl(tmp_path) as run:
+        text = MANIFEST.replace("selector: {app: web}, ports", "selector: {app: web, tier: front}, ports")
+        await run("apply", "-f", "-", stdin=text)
+        await run.driver.until(lambda: len(run.driver.ready_pods()) == 2)
+        assert "Endpoints:" in (line.strip() for line in (await run("describe", "svc", "web")).splitlines())
+        chosen = objects.name(run.driver.pods()[0])
+        await run("label", "pod", chosen, "tier=front")
+
+        def behind() -> list[str]:
+            found = run.driver.get("endpointslices.discovery.k8s.io", "web") or {}
+            return [entry["targetRef"]["name"] for entry in found.get("endpoints") or ()]
+
+        await run.driver.until(lambda: behind() == [chosen])
+        described = await run("describe", "svc", "web")
+        address = objects.status(run.driver.pods()[0])["podIP"]
+        assert f"{address}:80" in described
+        await run("label", "pod", chosen, "tier-")
+        await run.driver.until(lambda: behind() == [])
+        await run("delete", "svc", "web")
+        await run.driver.until(lambda: run.driver.get("endpointslices.discovery.k8s.io", "web") is None)

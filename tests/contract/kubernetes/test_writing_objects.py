@@ -294,3 +294,58 @@ async def test_a_definition_is_established() -> None:
                 break
         else:
             raise AssertionError("never established")
+
+
+def misspelt() -> dict[str, Any]:
+    return {**deployment("web", 1), "spec": {**deployment("web", 1)["spec"], "replicass": 3}}
+
+
+async def test_an_unknown_field_is_dropped_where_nobody_asks_for_strictness() -> None:
+    async with kubernetes_api() as api:
+        made = await api.create(api.apps("deployments"), misspelt())
+        assert made.status == 201
+        assert "replicass" not in made.body["spec"]
+        patched = await api.patch(api.apps("deployments", "web"), {"spec": {"bogus": 1, "paused": True}})
+        assert patched.status == 200
+        assert "bogus" not in patched.body["spec"]
+        assert patched.body["spec"]["paused"] is True
+
+
+async def test_an_unknown_field_is_refused_where_strictness_is_asked_for() -> None:
+    async with kubernetes_api() as api:
+        refused = await api.create(api.apps("deployments"), misspelt(), fieldValidation="Strict")
+        assert (refused.status, refused.body["reason"]) == (400, "BadRequest")
+        assert 'unknown field "spec.replicass"' in refused.body["message"]
+        assert (await api.get(api.apps("deployments", "web"))).status == 404
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"replicas": "many"}, "cannot unmarshal string"),
+        ({"paused": "yes"}, "cannot unmarshal string"),
+        ({"template": []}, "cannot unmarshal array"),
+        ({"selector": {"matchLabels": {"app": True}}}, "cannot unmarshal bool"),
+    ],
+    ids=["a number as text", "a truth as text", "a list for an object", "a truth for a text"],
+)
+async def test_a_field_of_the_wrong_type_is_refused(spec: dict[str, Any], words: str) -> None:
+    async with kubernetes_api() as api:
+        body = deployment("web", 1)
+        refused = await api.create(api.apps("deployments"), {**body, "spec": {**body["spec"], **spec}})
+        assert (refused.status, refused.body["reason"]) == (400, "BadRequest")
+        assert words in refused.body["message"]
+
+
+async def test_amounts_may_be_numbers() -> None:
+    async with kubernetes_api() as api:
+        body = deployment("web", 1)
+        body["spec"]["template"]["spec"]["containers"][0]["resources"] = {"requests": {"cpu": 1, "memory": "1Gi"}}
+        assert (await api.create(api.apps("deployments"), body, fieldValidation="Strict")).status == 201
+
+
+async def test_server_side_apply_takes_no_unknown_field() -> None:
+    async with kubernetes_api() as api:
+        refused = await api.apply(api.apps("deployments", "web"), misspelt(), "test")
+        assert refused.status == 500
+        assert ".spec.replicass: field not declared in schema" in refused.body["message"]

@@ -120,3 +120,11 @@ async def test_logs_are_text(one_member, eventually) -> None:
         assert await client.logs("default", "p", tail=5)
         with pytest.raises(NotFound):
             await client.logs("default", "absent", tail=5)
+
+
+async def test_a_field_that_a_member_does_not_know_is_the_objects_fault(one_member, config_map) -> None:
+    """Kubernetes answers 500 to a server-side apply of it, as if the member itself were broken."""
+    async with one_member() as one, one.client() as client:
+        with pytest.raises(Refused, match=r"\.dataa: field not declared in schema") as raised:
+            await client.apply({**config_map(), "dataa": {}}, manager="brim")
+        assert raised.value.code == "FieldNotDeclared"
