@@ -108,16 +108,8 @@ class Fleet:
 
     async def ask(self, *members: str, **fields: Any) -> list[Acted]:
         """Publish an action and wait for all that is said of it."""
-        given = {
-            "id": "one",
-            "verb": "approve",
-            "ref": REF,
-            "members": members,
-            "who": "ada",
-            "asked_at": 1.0,
-            **fields,
-        }
-        action = Action(who="ada", reply=subjects.acted(given["id"]), **given)
+        given = {"id": "one", "verb": "approve", "ref": REF, "members": members, "who": "ada", **fields}
+        action = Action(reply=subjects.acted(given["id"]), asked_at=1.0, **given)
         said: list[Acted] = []
         ended = anyio.Event()
 
