@@ -55,10 +55,10 @@ class Manifests:
         if not share.present:
             return None
         desired = self._current(placement)
+        if desired.generation < placement.generation:  # what has no template keeps its revision when it changes
+            raise Retryable(f"{placement.ref}: generation {placement.generation} was not seen yet", code="Behind")
         if desired.revision == share.revision:
             return desired.manifest
-        if desired.generation < placement.generation:
-            raise Retryable(f"{placement.ref}: generation {placement.generation} was not seen yet", code="Behind")
         return await self._older(placement, share.revision)
 
     def _current(self, placement: Placement) -> Desired:

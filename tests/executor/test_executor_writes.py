@@ -324,6 +324,16 @@ class TestOtherKinds:
             await w.said("idc", await w.place(CONFIG, share(revision=0), whole=True, generation=2), "applied")
             assert w.live("idc", CONFIG)["data"] == {"b": "2"}
 
+    async def test_a_placement_that_is_seen_before_its_manifest_waits_for_it(self, world: Any) -> None:
+        async with world() as w, w.executor():
+            await w.desire(CONFIG, revision=0)
+            await w.said("idc", await w.place(CONFIG, share(revision=0), whole=True), "applied")
+            newer = await w.place(CONFIG, share(revision=0), whole=True, generation=2)
+            await w.said("idc", newer, "retrying")
+            await w.desire({**CONFIG, "data": {"b": "2"}}, revision=0, generation=2)
+            await w.said("idc", newer, "applied")
+            assert w.live("idc", CONFIG)["data"] == {"b": "2"}
+
     async def test_a_services_cluster_ip_stays(self, world: Any) -> None:
         service: JsonObject = {
             "apiVersion": "v1",
