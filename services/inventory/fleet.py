@@ -82,9 +82,9 @@ class Fleet:
         if not is_member:
             if desired is not None:
                 self._around.kinds.add(desired.ref)
-        elif desired is None or desired.deleted is not None:
+        elif change.message is None or (desired is not None and desired.deleted is not None):
             await self._remove(name)
-        else:
+        elif desired is not None:  # what cannot be read takes no member away
             await self._put(group, desired)
 
     def _decode(self, change: Change) -> Desired | None:

@@ -187,11 +187,31 @@ async def test_a_restarted_descheduler_finds_what_got_stuck_in_the_meantime(worl
 
 
 async def test_rubbish_on_the_streams_hurts_nobody(world: World) -> None:
+    """Before it starts and while it works, on subjects of any form that the streams take, on others' and its own."""
+    bad = WEB.model_copy(update={"name": "bad"})
+
+    async def spoil() -> None:
+        for subject in (
+            subjects.status("idc", bad),
+            subjects.placement(bad),
+            subjects.rebalance(bad),
+            *("brim.status.a", "brim.status.a.b.c.d", "brim.placement.a", "brim.placement.a.b.c"),
+        ):
+            for rubbish in (b"", b"{", b"{}", b"[]", b"\xff"):
+                await world.bus.publish(subject, rubbish)
+
+    await spoil()
     async with world.descheduler():
-        await world.bus.publish(subjects.status("idc", WEB.model_copy(update={"name": "bad"})), b"{")
-        await world.tell(await world.place(), 1, age=40)
-        await world.asked()
-        assert world.metric("bad_messages_total") == 1
+        await spoil()
+        placement = await world.place()
+        status = await world.tell(placement, 1, age=40)
+        await world.asked(placement.order)
+        assert world.metric("bad_messages_total") > 0
+        await world.bus.publish(subjects.status("idc", WEB), b"{")
+        await world.bus.publish(subjects.placement(WEB), b"{")
+        newer = await world.place(replicas=5)
+        await world.bus.publish(subjects.status("idc", WEB), status.model_copy(update={"order": newer.order}).encode())
+        await world.asked(newer.order)
 
 
 async def test_the_request_goes_on_with_the_trace_of_the_status(world: World) -> None:

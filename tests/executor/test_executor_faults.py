@@ -16,13 +16,14 @@ from services.executor.member import Member
 from shared.backoff import Backoff
 from shared.contracts import subjects
 from shared.contracts.base import JsonObject
-from shared.contracts.cluster import cluster_of
+from shared.contracts.cluster import cluster_of, cluster_ref
 from shared.contracts.placement import Share
 from shared.contracts.refs import ObjectRef
 from shared.fleet import Kubeconfig
 from shared.kube import MemberClient
 from shared.settings import ExecutorSettings
 from simulator.faults import Fault, Faults
+from tests.executor.conftest import UID
 
 
 def deployment(name: str = "web", image: str = "web:1") -> JsonObject:
@@ -449,13 +450,44 @@ class TestMessages:
             assert w.live("idc", WEB)["metadata"]["annotations"]["brim.dev/order"] == "1.8"
 
     async def test_rubbish_on_the_streams_hurts_nobody(self, world: Any) -> None:
+        """Before an executor starts and while it works, on subjects of any form that the streams take."""
+        bad = ObjectRef.of(deployment("bad"))
+        spoiled = [
+            subjects.placement(bad),
+            subjects.desired(bad),
+            subjects.desired(cluster_ref("nowhere")),
+            subjects.desired(cluster_ref("idc")),
+            subjects.outcome("idc", bad),
+            subjects.revision(UID, 1),
+            *(
+                "brim.placement.a",
+                "brim.placement.a.b.c",
+                "brim.desired.a.b.c.d",
+                "brim.outcome.a",
+                "brim.revision.a.b.c",
+            ),
+        ]
+        async with world() as w:
+            for replicas in (1, 2):
+                for subject in spoiled[4 if replicas == 1 else 0 :]:
+                    for rubbish in (b"", b"{", b"{}", b"[]", b"\xff", b'{"version": 2}'):
+                        await w.bus.publish(subject, rubbish)
+                await w.join("idc")
+                async with w.executor():
+                    await w.desire(WEB)
+                    await w.settled("idc", await w.place(WEB, share(replicas=replicas)))
+                    for subject in spoiled:
+                        await w.bus.publish(subject, b"rubbish")
+                    await w.settled("idc", await w.place(WEB, share(replicas=5)))
+                    assert w.metric("bad_messages_total") > 0
+
+    async def test_a_template_that_cannot_be_read_is_told_and_the_next_is_applied(self, world: Any) -> None:
         async with world() as w, w.executor():
-            bad = ObjectRef.of(deployment("bad"))
-            await w.bus.publish(subjects.placement(bad), b"{")
-            await w.bus.publish(subjects.desired(bad), b"\xff")
-            await w.desire(WEB)
-            await w.settled("idc", await w.place(WEB, share()))
-            assert w.metric("bad_messages_total") == 1
+            await w.bus.publish(subjects.revision(UID, 1), b"{")
+            await w.desire(WEB, revision=2, generation=2)
+            outcome = await w.said("idc", await w.place(WEB, share(revision=1), generation=2), "failed")
+            assert "revision" in outcome.message
+            await w.settled("idc", await w.place(WEB, share(revision=2), generation=2))
 
     @pytest.mark.parametrize("what", ["lost", "rubbish", "late"])
     async def test_the_stream_is_compared_with_what_was_said(self, world: Any, what: str) -> None:
