@@ -92,6 +92,7 @@ def test_shrinking_leaves_what_growing_would_have_given(held: Votes, data: st.Da
     left = division.shrink(held, away, ties_of(len(held)))
     assert sum(left) == sum(held) - away
     assert all(0 <= after <= before for after, before in zip(left, held, strict=True))
+    assert left == one_by_one(held, sum(held) - away), "votes are what is held"
 
 
 @given(some_votes, st.data())
