@@ -1,8 +1,9 @@
 """Simulated Kubernetes members that kubectl and client libraries can drive.
 
 Each member is an HTTP API server on 127.0.0.1 with a cluster's controllers behind it: Deployments, StatefulSets,
-DaemonSets, Jobs, a scheduler, kubelets, a node autoscaler with pools and stock. Time is the fleet's clock.
-Pods that ask for ECI, as ACK understands it, are sent to brim's scheduler at admission.
+DaemonSets, Jobs, a scheduler, kubelets, a node autoscaler with pools and stock, and virtual nodes whose pods run on
+serverless instances (`kubectl get eci`). Pods that ask for ECI, as ACK understands it, are sent to brim's scheduler at
+admission. Time is the fleet's clock.
 
 Annotations that steer it:
 
@@ -12,6 +13,11 @@ Annotations that steer it:
 - `simulator.brim.dev/exit-code: "1"` on a pod: the code they exit with (0).
 - `simulator.brim.dev/stock: "3"` on the ConfigMap kube-system/<pool>-inventory-status: how many more instances
   the cloud sells for that pool; absent: some, number unknown.
+- `simulator.brim.dev/stock: "2-4Gi=3,ecs.c6.xlarge=0"` on the ConfigMap kube-system/eci-inventory-status: how many more
+  serverless instances it sells, by size or type; `some` is a number that is not known.
+- `simulator.brim.dev/reclaim: "true"` on a spot ContainerGroup: the cloud wants it back.
+- `simulator.brim.dev/outlives-pod: "true"` on a pod: its serverless instance lives on when the pod is gone.
+- `simulator.brim.dev/keep-pods: "true"` on a node: its pods stay behind when the node is deleted.
 
 Not simulated: inter-pod affinity, topology spread, preemption, volumes, quotas, disruption budgets, access rules,
 the schemas of custom resources (their unknown fields are kept), what runs in containers (exec, port-forward).

@@ -11,7 +11,9 @@ from typing import Any
 
 from shared.clock import parse_rfc3339
 from simulator import selectors
+from simulator.instances import bill
 from simulator.objects import Object, condition, deleting, labels, name, spec, status
+from simulator.resources import CONTAINER_GROUPS
 
 Cells = list[Any]
 
@@ -252,7 +254,28 @@ def _event(obj: Object, now: float) -> Cells:
     ]
 
 
+def _container_group(obj: Object, now: float) -> Cells:
+    seconds, cost = bill(obj, now)
+    inner = spec(obj)
+    return [
+        name(obj),
+        inner.get("podName", ""),
+        inner.get("size", ""),
+        status(obj).get("phase", ""),
+        "true" if inner.get("spot") else "false",
+        duration(seconds),
+        f"{cost:g}",
+        _born(obj, now),
+        inner.get("nodeName", ""),
+        inner.get("hourlyPrice", 0),
+    ]
+
+
 PRINTERS: dict[str, Printer] = {
+    CONTAINER_GROUPS.shelf: Printer(
+        _columns("Name", "Pod", "Size", "Status", "Spot", "Billed", "Cost", "Age", "+Node", "+Hourly Price"),
+        _container_group,
+    ),
     "pods": Printer(
         _columns("Name", "Ready", "Status", "Restarts", "Age", "+IP", "+Node", "+Nominated Node", "+Readiness Gates"),
         _pod,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from ipaddress import IPv4Address
 
 from shared.clock import rfc3339
-from simulator import objects
+from simulator import objects, samples
 from simulator.cluster import Cluster
 from simulator.objects import Object
 from simulator.store import Change, Key
 
-NAME = "kubelet"
 RUN_SECONDS = "simulator.brim.dev/run-seconds"
 EXIT_CODE = "simulator.brim.dev/exit-code"
 READY = "simulator.brim.dev/ready"
@@ -19,16 +19,27 @@ BACKOFF, LONGEST_BACKOFF = 10.0, 300.0  # CrashLoopBackOff, fleet seconds
 
 
 class Kubelet:
-    """Times of starts and ends are kept here to the fraction; a restart reads them from the status."""
+    """The kubelets of all nodes but those of `others`, which have their own.
 
-    def __init__(self, cluster: Cluster) -> None:
+    Times of starts and ends are kept here to the fraction; a restart reads them from the status.
+    """
+
+    name = "kubelet"  # of its jobs in the queue, and of the source of its events
+    network = 10 << 24  # the pods' addresses are counted up from here
+
+    def __init__(self, cluster: Cluster, others: frozenset[str] = frozenset()) -> None:
         self._cluster = cluster
+        self._others = others
         self._times: dict[tuple[str, str], float] = {}  # (pod uid, what) → fleet time
         self._addresses = 0
 
+    def runs(self, node: str) -> bool:
+        """Whether the pods of this node are its own to run."""
+        return node not in self._others
+
     def install(self) -> None:
         store = self._cluster.store
-        self._cluster.queue.register(NAME, self.reconcile)
+        self._cluster.queue.register(self.name, self.reconcile)
         for pod in store.every("pods"):
             self._queue(pod)
         store.subscribe(self._on_pod, "pods")
@@ -42,8 +53,9 @@ class Kubelet:
             self._queue(change.object)
 
     def _queue(self, pod: Object) -> None:
-        if pod["spec"].get("nodeName"):
-            self._cluster.queue.add(NAME, (objects.namespace(pod), objects.name(pod)))
+        node = pod["spec"].get("nodeName")
+        if node and self.runs(node):
+            self._cluster.queue.add(self.name, (objects.namespace(pod), objects.name(pod)))
 
     def _on_node(self, change: Change) -> None:
         was = change.previous is not None and objects.ready(change.previous)
@@ -56,13 +68,13 @@ class Kubelet:
         when = self._times.setdefault((objects.uid(pod), what), self._cluster.now() + seconds)
         if when <= self._cluster.now():
             return True
-        self._cluster.queue.add_at(NAME, (objects.namespace(pod), objects.name(pod)), when)
+        self._cluster.queue.add_at(self.name, (objects.namespace(pod), objects.name(pod)), when)
         return False
 
     def reconcile(self, key: Key) -> None:
         store = self._cluster.store
         pod = store.get("pods", *key)
-        if pod is None or not pod["spec"].get("nodeName"):
+        if pod is None or not pod["spec"].get("nodeName") or not self.runs(pod["spec"]["nodeName"]):
             return
         node = store.get("nodes", "", pod["spec"]["nodeName"])
         if node is None or not objects.ready(node):
@@ -88,16 +100,19 @@ class Kubelet:
         store.remove("pods", objects.namespace(pod), objects.name(pod))
 
     def _start(self, pod: Object, node: Object) -> None:
-        cluster = self._cluster
-        if not self._due(pod, "start", cluster.delays.start):
-            if "startTime" not in objects.status(pod):
-                cluster.store.update("pods", self._creating(pod, node))
+        if not self._due(pod, "start", self._cluster.delays.start):
+            self._wait(pod, node)
             return
         for container in pod["spec"]["containers"]:
             image = f'Container image "{container.get("image", "")}" already present on machine'
-            cluster.event(pod, NAME, "Pulled", image)
-            cluster.event(pod, NAME, "Started", f"Started container {container['name']}")
-        self._begin(cluster.store.get("pods", objects.namespace(pod), objects.name(pod)) or pod, node)
+            self._cluster.event(pod, self.name, "Pulled", image)
+            self._cluster.event(pod, self.name, "Started", f"Started container {container['name']}")
+        self._begin(pod, node)
+
+    def _wait(self, pod: Object, node: Object) -> None:
+        """Say that the containers are being created."""
+        if "startTime" not in objects.status(pod):
+            self._cluster.store.update("pods", self._creating(pod, node))
 
     def _creating(self, pod: Object, node: Object) -> Object:
         now = self._cluster.now()
@@ -112,7 +127,7 @@ class Kubelet:
             startTime=rfc3339(now),
             hostIP=_address(node),
             conditions=conditions,
-            containerStatuses=[_container(pod, c, waiting, ready=False) for c in pod["spec"]["containers"]],
+            containerStatuses=[container_status(pod, c, waiting, ready=False) for c in pod["spec"]["containers"]],
         )
 
     def _begin(self, pod: Object, node: Object, restarts: int = 0) -> None:
@@ -120,7 +135,9 @@ class Kubelet:
         cluster, now = self._cluster, self._cluster.now()
         ready = objects.annotations(pod).get(READY) != "false"
         running = {"running": {"startedAt": rfc3339(now)}}
-        containers = [_container(pod, c, running, ready=ready, restarts=restarts) for c in pod["spec"]["containers"]]
+        containers = [
+            container_status(pod, c, running, ready=ready, restarts=restarts) for c in pod["spec"]["containers"]
+        ]
         ip = objects.status(pod).get("podIP") or self._next_address()
         new = objects.with_status(
             pod,
@@ -147,9 +164,8 @@ class Kubelet:
         return conditions
 
     def _next_address(self) -> str:
-        self._addresses = self._addresses % 0xFFFFFF + 1
-        number = self._addresses
-        return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+        self._addresses = self._addresses % 0xFFFFF + 1
+        return str(IPv4Address(self.network + self._addresses))
 
     def _run(self, pod: Object) -> None:
         wanted = objects.annotations(pod).get(READY) != "false"
@@ -196,7 +212,7 @@ class Kubelet:
         state = {"waiting": {"reason": "CrashLoopBackOff"}} if again else {"terminated": ended}
         containers = [
             {
-                **_container(pod, c, state, ready=False, restarts=restarts),
+                **container_status(pod, c, state, ready=False, restarts=restarts),
                 **({"lastState": {"terminated": ended}} if again else {}),
             }
             for c in pod["spec"]["containers"]
@@ -216,13 +232,18 @@ def run_seconds(pod: Object) -> float | None:
             return max(0.0, float(text))
         except ValueError:
             return None
+    if samples.sample_in(pod):
+        return samples.SECONDS
     owner = objects.controller(pod)
     return JOB_SECONDS if owner is not None and owner["kind"] == "Job" else None
 
 
 def exit_code(pod: Object) -> int:
+    text = objects.annotations(pod).get(EXIT_CODE)
+    if text is None:
+        return samples.exit_code_of(pod) if samples.sample_in(pod) else 0
     try:
-        return int(objects.annotations(pod).get(EXIT_CODE, "0"))
+        return int(text)
     except ValueError:
         return 1
 
@@ -234,7 +255,8 @@ def _address(node: Object) -> str:
     return ""
 
 
-def _container(pod: Object, container: Object, state: Object, *, ready: bool, restarts: int = 0) -> Object:
+def container_status(pod: Object, container: Object, state: Object, *, ready: bool, restarts: int = 0) -> Object:
+    """One entry of status.containerStatuses."""
     started = "running" in state
     image = container.get("image", "")
     entry: Object = {

@@ -23,21 +23,35 @@ from simulator.controllers import (
     job,
     namespaces,
     nodes,
+    podgc,
     replicaset,
     statefulset,
 )
 from simulator.faults import Faults
 from simulator.kubelet import Kubelet
-from simulator.objects import with_status
+from simulator.objects import with_annotations, with_status
 from simulator.persistence import Disk
 from simulator.registry import Registry
-from simulator.resources import Catalogue
+from simulator.resources import CONTAINER_GROUPS, Catalogue
 from simulator.scheduler import Scheduler
 from simulator.server import ApiServer
 from simulator.store import Change, Store
+from simulator.virtual_kubelet import RECLAIM, VirtualKubelet
 from simulator.workqueue import WorkQueue
 
-_CONTROLLERS = (garbage, namespaces, nodes, deployment, replicaset, statefulset, daemonset, job, endpoints, definitions)
+_CONTROLLERS = (
+    garbage,
+    namespaces,
+    nodes,
+    podgc,
+    deployment,
+    replicaset,
+    statefulset,
+    daemonset,
+    job,
+    endpoints,
+    definitions,
+)
 
 
 class SimulatedMember:
@@ -52,7 +66,7 @@ class SimulatedMember:
         self.member = member
         self.clock = clock
         self.store = Store(clock)
-        self.catalogue = Catalogue()
+        self.catalogue = Catalogue(*([CONTAINER_GROUPS] if member.simulated.virtual_nodes else []))
         self.registry = Registry(self.store, self.catalogue, clock)
         self.queue = WorkQueue(clock)
         simulated = member.simulated
@@ -62,6 +76,7 @@ class SimulatedMember:
         self._tasks: list[asyncio.Task[None]] = []
         self._scheduler = Scheduler(self.cluster)
         self.autoscaler = Autoscaler(self.cluster, member, self._scheduler.nodes)
+        self.virtual_kubelet = VirtualKubelet(self.cluster, member)
         token = self._remembered_token()
         self._server = ApiServer(self.store, self.catalogue, self.registry, clock, token, simulated.version)
 
@@ -103,8 +118,9 @@ class SimulatedMember:
         for module in _CONTROLLERS:
             module.install(self.cluster)
         self._scheduler.install()
-        Kubelet(self.cluster).install()
+        Kubelet(self.cluster, others=frozenset(self.virtual_kubelet.instances.nodes)).install()
         cloud.populate(self.cluster, self.member)
+        self.virtual_kubelet.install()
         self.autoscaler.install()
         if restored:
             self._requeue_everything()
@@ -123,6 +139,7 @@ class SimulatedMember:
             with suppress(asyncio.CancelledError):
                 await task
         self.autoscaler.shut_down()
+        self.virtual_kubelet.shut_down()
         if self._disk is not None:
             await self._disk.close()
 
@@ -163,6 +180,29 @@ class SimulatedMember:
     def set_stock(self, pool: str, count: int | None) -> None:
         """Let the cloud sell `count` more instances of a pool's type (None: some, number unknown)."""
         self.autoscaler.stock.set_stock(pool, count)
+
+    def set_eci_stock(self, zone: str, name: str, count: int | None) -> None:
+        """Let ECI sell `count` more instances of a size or type in a zone (None: some, number unknown)."""
+        self.virtual_kubelet.instances.stock.set_stock(zone, name, count)
+
+    def reclaim_spot(self, namespace: str, pod: str) -> None:
+        """Let the cloud want a pod's spot instance back: it says so, and takes it when it may.
+
+        KeyError: the pod has none.
+        """
+        found = self.store.get("pods", namespace, pod)
+        instance = self.virtual_kubelet.instances.of(found) if found is not None else None
+        if instance is None:
+            raise KeyError(f"{namespace}/{pod}")
+        self.store.update(CONTAINER_GROUPS.shelf, with_annotations(instance, **{RECLAIM: "true"}))
+
+    def lose_node(self, name: str) -> None:
+        """Take a node away under its pods, which stay behind. KeyError: no such node."""
+        node = self.store.get("nodes", "", name)
+        if node is None:
+            raise KeyError(name)
+        self.store.update("nodes", with_annotations(node, **{podgc.KEEP_PODS: "true"}))
+        self.store.remove("nodes", "", name)
 
     def set_node_ready(self, name: str, ready: bool) -> None:
         """Let a node fail or recover."""

@@ -14,7 +14,7 @@ from shared.clock import Clock, rfc3339
 from simulator import admission, defaults, managed_fields, patches, server_side_apply, statuses, validation
 from simulator.managed_fields import Manager
 from simulator.objects import Object, deep, deleting, without_nulls
-from simulator.resources import Catalogue, Resource
+from simulator.resources import CONTAINER_GROUPS, Catalogue, Resource
 from simulator.schema import schema_of
 from simulator.statuses import ApiError
 from simulator.store import Store
@@ -35,6 +35,7 @@ _COUNTED = frozenset(
         "NetworkPolicy",
         "CustomResourceDefinition",
         "Pod",
+        "ContainerGroup",
     }
 )
 _IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
@@ -101,6 +102,8 @@ class Registry:
         for key in ("uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "generation"):
             metadata.pop(key, None)
         name = metadata.get("name") or ""
+        if resource is CONTAINER_GROUPS:
+            raise statuses.forbidden(resource, name, "instances are made by the virtual kubelet, for its pods")
         if self.store.get(resource.shelf, space, name) is not None:
             raise statuses.already_exists(resource, name)
         if resource.status and resource.kind not in _STATUS_ON_CREATE:

@@ -104,7 +104,12 @@ BUILT_IN: tuple[Resource, ...] = (
     ),
 )
 
-_BY_SHELF = {resource.shelf: resource for resource in reversed(BUILT_IN) if not resource.storage}
+# Served beside those by members that have virtual nodes.
+CONTAINER_GROUPS = Resource(
+    "eci.brim.dev", "v1alpha1", "containergroups", "ContainerGroup", short_names=("eci", "cg"), status=True
+)
+
+_BY_SHELF = {resource.shelf: resource for resource in (CONTAINER_GROUPS, *reversed(BUILT_IN)) if not resource.storage}
 
 
 def built_in(shelf: str) -> Resource:
@@ -115,8 +120,9 @@ def built_in(shelf: str) -> Resource:
 class Catalogue:
     """What is served right now, looked up by (group, version, plural)."""
 
-    def __init__(self) -> None:
-        self._served = {(r.group, r.version, r.plural): r for r in BUILT_IN}
+    def __init__(self, *more: Resource) -> None:
+        """more: served as if they were built in."""
+        self._served = {(r.group, r.version, r.plural): r for r in (*BUILT_IN, *more)}
         self._custom: dict[str, tuple[Resource, ...]] = {}
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:

@@ -97,23 +97,24 @@ class StockBoard:
         zone = self._member.zone or self._member.region
         entry = {"InstanceType": self.pools[pool_id].instance_type, "Zone": zone, "State": state}
         data = {"status": json.dumps({"SupplySeqs": [entry]})}
-        self._put(pool_id + _SUFFIX, data, {ANNOTATION: count})
+        put_config_map(self._cluster, pool_id + _SUFFIX, data, {ANNOTATION: count})
 
     def _publish_meta(self) -> None:
         pools = [_configuration(pool) for pool in self.pools.values()]
         data = {"scaler-type": "goatscaler", "scaling_configurations": json.dumps(pools)}
-        self._put(META, data, {})
+        put_config_map(self._cluster, META, data, {})
 
-    def _put(self, name: str, data: dict[str, str], marks: dict[str, str | None]) -> None:
-        store = self._cluster.store
-        found = store.get("configmaps", SPACE, name)
-        metadata = {"name": name, "namespace": SPACE}
-        base = found or {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
-        new = objects.with_annotations({**base, "data": data}, **marks)
-        if found is None:
-            store.create("configmaps", new)
-        else:
-            store.update("configmaps", new)
+
+def put_config_map(cluster: Cluster, name: str, data: dict[str, str], marks: dict[str, str | None]) -> None:
+    """Write a ConfigMap of kube-system, with annotations set or (None) removed."""
+    found = cluster.store.get("configmaps", SPACE, name)
+    metadata = {"name": name, "namespace": SPACE}
+    base = found or {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    new = objects.with_annotations({**base, "data": data}, **marks)
+    if found is None:
+        cluster.store.create("configmaps", new)
+    else:
+        cluster.store.update("configmaps", new)
 
 
 def _configuration(pool: NodePool) -> Object:

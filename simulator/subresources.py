@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from shared.clock import Clock, rfc3339
-from simulator import managed_fields, objects, selectors, statuses
+from simulator import managed_fields, objects, samples, selectors, statuses
 from simulator.objects import Object
 from simulator.registry import APPLY_PATCH, Deletion, Registry, patched
 from simulator.request import Call
@@ -150,13 +150,16 @@ def evict(registry: Registry, space: str, name: str, body: Any) -> Object:
 # -- logs
 
 
-def log_lines(pod: Object) -> list[str]:
-    """What a simulated container has written so far."""
+def log_lines(pod: Object, gpu: str = "") -> list[str]:
+    """What a pod's simulated containers have written so far. gpu: the model of the pod's GPU."""
     lines = []
-    for entry in objects.status(pod).get("containerStatuses") or ():
+    for entry in _container_statuses(pod):
         state = entry.get("state") or {}
         run = state.get("running") or state.get("terminated")
         if run is None:
+            continue
+        if samples.adds_vectors(entry):
+            lines += samples.log_of(pod, gpu) if "terminated" in state else []
             continue
         where = objects.spec(pod).get("nodeName", "")
         lines.append(f"{run['startedAt']} {entry['name']}: {entry.get('image', '')} started on {where}")
@@ -169,9 +172,17 @@ def _ended_before(pod: Object, container: str) -> bool:
     """Whether a container has run before what runs in it now."""
     return any(
         (entry.get("lastState") or {}).get("terminated")
-        for entry in objects.status(pod).get("containerStatuses") or ()
+        for entry in _container_statuses(pod)
         if container in ("", entry["name"])
     )
+
+
+def _has_started(pod: Object) -> bool:
+    return any({"running", "terminated"} & (entry.get("state") or {}).keys() for entry in _container_statuses(pod))
+
+
+def _container_statuses(pod: Object) -> list[Object]:
+    return objects.status(pod).get("containerStatuses") or []
 
 
 async def log(registry: Registry, clock: Clock, call: Call, request: web.Request) -> web.StreamResponse:
@@ -186,8 +197,8 @@ async def log(registry: Registry, clock: Clock, call: Call, request: web.Request
         raise statuses.bad_request(
             f'previous terminated container "{wanted or containers[0]}" in pod "{call.name}" not found'
         )
-    lines = log_lines(pod)
-    if not lines:
+    lines = log_lines(pod, samples.gpu_of(registry.store, pod))
+    if not lines and not _has_started(pod):
         raise statuses.bad_request(
             f'container "{wanted or containers[0]}" in pod "{call.name}" is waiting to start: ContainerCreating'
         )
@@ -201,7 +212,7 @@ async def log(registry: Registry, clock: Clock, call: Call, request: web.Request
     await response.prepare(request)
     await response.write("".join(f"{line}\n" for line in lines).encode())
     try:
-        await _follow(registry, clock, call, response, len(log_lines(pod)))
+        await _follow(registry, clock, call, response, len(lines))
     except ConnectionResetError:
         return response
     return response
@@ -218,7 +229,7 @@ async def _follow(registry: Registry, clock: Clock, call: Call, response: web.St
             if pod is None:
                 await response.write(f"{rfc3339(clock.now())} stopped\n".encode())
                 return
-            lines = log_lines(pod)
+            lines = log_lines(pod, samples.gpu_of(registry.store, pod))
             for line in lines[seen:]:
                 await response.write(f"{line}\n".encode())
             seen = len(lines)

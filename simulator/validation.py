@@ -12,7 +12,7 @@ from shared import names, quantities
 from simulator import selectors
 from simulator.controllers.scale_in import DELETION_COST, is_deletion_cost
 from simulator.objects import Object, encode
-from simulator.resources import Resource
+from simulator.resources import CONTAINER_GROUPS, Resource
 from simulator.statuses import Cause
 
 _LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
@@ -219,6 +219,8 @@ def change_faults(resource: Resource, new: Object, old: Object) -> list[Cause]:
         return _statefulset_change(now, before)
     if resource.kind == "Pod":
         return _pod_change(now, before)
+    if resource is CONTAINER_GROUPS:
+        return [] if now == before else [_bad("spec", now, _IMMUTABLE)]
     if resource.kind in ("ConfigMap", "Secret") and old.get("immutable") and new.get("data") != old.get("data"):
         return [Cause("FieldValueForbidden", "Forbidden: field is immutable when `immutable` is set", "data")]
     found = []

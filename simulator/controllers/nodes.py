@@ -1,4 +1,4 @@
-"""Node life cycle: taints that follow a node's state, evictions by NoExecute, pods of lost nodes."""
+"""Node life cycle: taints that follow a node's state, evictions by NoExecute."""
 
 from __future__ import annotations
 
@@ -41,8 +41,6 @@ def install(cluster: Cluster) -> None:
 def reconcile(cluster: Cluster, name: str) -> None:
     node = cluster.store.get("nodes", "", name)
     if node is None:
-        for pod in cluster.store.pods_on(name):
-            cluster.store.remove("pods", objects.namespace(pod), objects.name(pod))
         return
     taints = wanted_taints(node, cluster.now())
     if taints != (objects.spec(node).get("taints") or []):

@@ -16,8 +16,11 @@ from simulator import SimulatedMember
 from simulator.objects import Object
 from simulator.registry import Deletion, Write
 from simulator.resources import built_in
+from simulator.subresources import bind
 
-INSTANT = Delays(schedule=0, start=0, stop=0, scale_up_trigger=0, node_create=0, node_ready=0, node_idle=600)
+INSTANT = Delays(
+    schedule=0, start=0, stop=0, scale_up_trigger=0, node_create=0, node_ready=0, node_idle=600, eci_start=0
+)
 DEADLINE = 10.0  # real seconds that any wait may take
 T = TypeVar("T")
 
@@ -51,6 +54,14 @@ class Driver:
     def create(self, shelf: str, body: Object, space: str = "default") -> Object:
         resource = built_in(shelf)
         return self.member.registry.create(resource, space if resource.namespaced else "", body, Write("test"))
+
+    def bind(self, name: str, node: str, space: str = "default") -> None:
+        """What a scheduler outside the member does."""
+        bind(self.member.registry, space, name, {"target": {"name": node}}, "test")
+
+    def events(self, reason: str) -> list[str]:
+        """The messages of the events of that reason."""
+        return [event["message"] for event in self.store.every("events") if event["reason"] == reason]
 
     def patch(self, shelf: str, name: str, body: Object, space: str = "default") -> Object:
         resource = built_in(shelf)

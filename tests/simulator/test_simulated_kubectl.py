@@ -70,7 +70,7 @@ async def kubectl(folder: Path) -> AsyncIterator[Kubectl]:
         yield Kubectl(driver, folder / "config")
 
 
-def _table(text: str) -> list[list[str]]:
+def table(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
 
@@ -79,13 +79,13 @@ async def test_apply_get_and_delete(tmp_path: Path) -> None:
         assert "deployment.apps/web created" in await run("apply", "-f", "-", stdin=MANIFEST)
         await run.driver.until(lambda: len(run.driver.ready_pods()) == 2)
         assert "deployment.apps/web unchanged" in await run("apply", "-f", "-", stdin=MANIFEST)
-        header, row = _table(await run("get", "deploy"))
+        header, row = table(await run("get", "deploy"))
         assert header == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
         assert row[:4] == ["web", "2/2", "2", "2"]
-        header, *rows = _table(await run("get", "pods", "-o", "wide"))
+        header, *rows = table(await run("get", "pods", "-o", "wide"))
         assert header[:6] == ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP"]
         assert [row[1:3] for row in rows] == [["1/1", "Running"]] * 2
-        header, *rows = _table(await run("get", "nodes"))
+        header, *rows = table(await run("get", "nodes"))
         assert header == ["NAME", "STATUS", "ROLES", "AGE", "VERSION"]
         assert [row[1] for row in rows] == ["Ready"] * 3
         listed = await run("get", "all,configmaps,namespaces,events")
@@ -113,7 +113,7 @@ async def test_rollouts(tmp_path: Path) -> None:
         await run("apply", "-f", "-", stdin=MANIFEST)
         await run("set", "image", "deploy/web", "web=nginx:1.28")
         assert "successfully rolled out" in await run("rollout", "status", "deploy/web", "--timeout=10s")
-        assert _table(await run("rollout", "history", "deploy/web"))[2][0] == "1"
+        assert table(await run("rollout", "history", "deploy/web"))[2][0] == "1"
         await run("rollout", "undo", "deploy/web")
         await run("rollout", "status", "deploy/web", "--timeout=10s")
         images = await run("get", "deploy", "web", "-o", "jsonpath={.spec.template.spec.containers[0].image}")

@@ -25,7 +25,9 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
-INSTANT = Delays(schedule=0, start=0, stop=0, scale_up_trigger=0, node_create=0, node_ready=0, node_idle=600)
+INSTANT = Delays(
+    schedule=0, start=0, stop=0, scale_up_trigger=0, node_create=0, node_ready=0, node_idle=600, eci_start=0
+)
 DEADLINE = 10.0
 
 
