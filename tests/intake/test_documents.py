@@ -11,6 +11,7 @@ GOOD: dict[str, tuple[str, list[object]]] = {
     "a JSON array": ('[{"kind": "A"}, {"kind": "B"}]', [{"kind": "A"}, {"kind": "B"}]),
     "a List": ('{"apiVersion": "v1", "kind": "List", "items": [{"kind": "A"}]}', [{"kind": "A"}]),
     "a List of one kind": ("kind: DeploymentList\nitems: [{kind: A}, {kind: B}]", [{"kind": "A"}, {"kind": "B"}]),
+    "a long line of text": ("kind: '" + "- [ " * 3000 + "'", [{"kind": "- [ " * 3000}]),
     "many YAML documents": ("kind: A\n---\nkind: B\n", [{"kind": "A"}, {"kind": "B"}]),
     "empty documents do not count": ("---\n---\nkind: A\n---\n# nothing\n", [{"kind": "A"}]),
     "YAML that looks like JSON": ("{kind: A, n: 1,}", [{"kind": "A", "n": 1}]),
@@ -58,6 +59,16 @@ BAD: dict[str, tuple[bytes, str]] = {
     "an alias to itself": (b"a: &x [*x]", "the message: line 1: malformed YAML"),
     "control characters": (b"a: \x01", "the message: malformed YAML"),
     "too deep JSON": (b'{"a":' * 100_000, "the message: it is nested too deeply"),
+    "too deep a list of YAML": (b"- " * 100_000, "the message: it is nested too deeply"),  # it ended the process
+    "too deep a list behind a byte order mark": (
+        b"\xef\xbb\xbf" + b"- " * 100_000,
+        "the message: it is nested too deeply",
+    ),
+    "too deep in flow form": (b"a: " + b"[" * 100_000, "the message: it is nested too deeply"),
+    "too deep by indentation": (
+        "".join(" " * depth + "a:\n" for depth in range(1500)).encode(),
+        "the message: it is nested too deeply",
+    ),
     "too deep for us": (b"[" * 150 + b"]" * 150, "document 1, item 1: it is a list, not an object"),
     "deep inside": (b'{"a":' + b"[" * 150 + b"]" * 150 + b"}", "document 1: it is nested deeper than 100 levels"),
     "a bomb of aliases": (

@@ -20,6 +20,7 @@ from shared.errors import Fault
 
 MAX_DEPTH = 100
 MAX_NODES = 1_000_000  # values in one submission, aliases unfolded
+SURELY_SAFE = 1000  # levels that libyaml reads on any stack
 LEAST, MOST = -(2**63), 2**64 - 1  # whole numbers that Kubernetes' own decoders take
 
 _BASE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is there in every wheel, but need not be
@@ -28,6 +29,10 @@ _FLOAT = re.compile(
     r"^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
     r"|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 )
+
+
+_INDICATOR = re.compile(r"[-?:](?=\s|$)")
+_BRACKET = re.compile(r"[\[\]{}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,8 @@ def _parse(text: str) -> tuple[list[object], Fault | None]:
             return [], Fault("the message", "", str(error), "Malformed")
         except ValueError:  # Python reads no more digits than some thousands
             return [], Fault("the message", "", "it holds a number that is too long", "Malformed")
+    if _is_too_deep(text):
+        return [], Fault("the message", "", "it is nested too deeply", "Malformed")
     try:
         # What looks like JSON may be YAML in flow form: only if both fail it is malformed.
         return list(yaml.load_all(text, Loader=_Loader)), None
@@ -119,6 +126,38 @@ def _parse(text: str) -> tuple[list[object], Fault | None]:
     except (ValueError, OverflowError):
         looks = "it holds a number that is too long, or a text that looks like one: quote it"
         return [], wrong or Fault("the message", "", looks, "Malformed")
+
+
+def _is_too_deep(text: str) -> bool:
+    """libyaml builds nested values by recursion without a limit: what is nested too deeply ends the whole process.
+
+    Its events come one by one, at any depth; they are asked only where a glance at brackets, and at the indentation
+    and the indicators of each line, does not rule it out.
+    """
+    opened = deepest = 0
+    for match in _BRACKET.finditer(text):
+        opened = opened + 1 if match.group() in "[{" else max(0, opened - 1)
+        deepest = max(deepest, opened)
+    left = SURELY_SAFE - deepest
+    if all(len(line) < left or _levels(line) < left for line in text.split("\n")):
+        return False
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=_BASE):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > SURELY_SAFE:
+                    return True
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+    except yaml.YAMLError:
+        return False  # the reader gets no further than this, and says what is wrong
+    return False
+
+
+def _levels(line: str) -> int:
+    """At least as many as the line can add or continue."""
+    return len(line) - len(line.lstrip(" ")) + len(_INDICATOR.findall(line))
 
 
 def _refuse_constant(name: str) -> object:
