@@ -67,15 +67,27 @@ class Taint(_Model):
 class NodeGroup(_Model):
     """`count` equal nodes. With a count of 1 `name` is the node's name, else its prefix (name-0, name-1, …).
 
+    capacity: what the machine has, where that is more than pods may use; the rest is reserved for its system.
     price: per node and hour; None is "paid for anyway".
     """
 
     name: str = "node"
     count: int = Field(1, ge=0, le=20_000)
     allocatable: ResourceList
+    capacity: ResourceList = {}
     labels: dict[str, str] = {}
     taints: tuple[Taint, ...] = ()
     price: Price | None = None
+
+    @field_validator("capacity")
+    @classmethod
+    def _holds_what_is_allocatable(cls, capacity: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        allocatable = info.data.get("allocatable", {})
+        for resource, text in capacity.items():
+            used = allocatable.get(resource, "0")
+            if quantities.amount(resource, text) < quantities.amount(resource, used):
+                raise ValueError(f"{resource} is {text}, less than the {used} that is allocatable")
+        return capacity
 
 
 class NodePool(_Model):

@@ -66,7 +66,8 @@ def _place_labels(member: Member, zone: str = "") -> dict[str, str]:
 def group_nodes(cluster: Cluster, member: Member, group: NodeGroup) -> list[Object]:
     names = [group.name] if group.count == 1 else [f"{group.name}-{index}" for index in range(group.count)]
     labels = {**_place_labels(member), **group.labels}
-    return [node(cluster, name, group.allocatable, labels, group.taints) for name in names]
+    made = [node(cluster, name, group.allocatable, labels, group.taints) for name in names]
+    return [objects.with_status(one, capacity={**one["status"]["capacity"], **group.capacity}) for one in made]
 
 
 def virtual_node(cluster: Cluster, member: Member, one: VirtualNode) -> Object:

@@ -3,6 +3,11 @@
 Each is an object, `containergroups.eci.brim.dev/v1alpha1`, that lives on its own: nothing but the virtual kubelet, or
 whoever deletes the object, ends it. It counts against stock and quota, and is paid for, from its creation or its image
 pull until its status says that it has finished, or until it is deleted.
+
+spec: podName, podUid and nodeName; size, a size of ECI or an instance type, with its cpu, memory, gpus and gpuModel;
+spot; hourlyPrice. status: phase (Scheduling, Pending while the image is pulled, Running; then Succeeded, Failed,
+Expired or Terminated), startedAt (the image pull), finishedAt; billedSeconds and cost, which are settled at the end
+(until then the table of `kubectl get` counts them); of a spot instance that is wanted back noticedAt and releaseAt.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ class VirtualKubelet(Kubelet):
 
     def _forget(self, uid: str) -> None:
         self._waiting.pop(uid, None)
-        for what in ("pull", "again"):
+        for what in ("pull", "start", "again"):
             self._times.pop((uid, what), None)
 
     def _more_to_have(self) -> None:

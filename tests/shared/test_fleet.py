@@ -95,11 +95,12 @@ def test_what_is_wrong_with_a_virtual_node_is_told_by_its_field(case: str) -> No
     ("simulated", "field"),
     [
         ("nodes: [{allocatable: {}, price: -1}]", "nodes[0].price"),
+        ("nodes: [{allocatable: {cpu: 6}, capacity: {cpu: 4}}]", "nodes[0].capacity"),
         ("pools: [{id: p, instanceType: t, allocatable: {}, max: 1, price: -1}]", "pools[0].price"),
         ("delays: {eciStart: -1}", "delays.eciStart"),
         ("virtualNodes: [{zone: a}, {zone: a}]", "virtualNodes"),
     ],
-    ids=["a node's price", "a pool's price", "a delay", "a zone twice"],
+    ids=["a node's price", "less than is allocatable", "a pool's price", "a delay", "a zone twice"],
 )
 def test_other_faults_are_told_by_their_field(simulated: str, field: str) -> None:
     with pytest.raises(Invalid) as caught:

@@ -149,6 +149,16 @@ def test_a_node_table_counts_extended_resources_it_meets_later() -> None:
 # -- kubelets and node life
 
 
+async def test_what_is_reserved_for_a_nodes_system_is_not_for_pods() -> None:
+    group = NodeGroup(name="own", allocatable={"cpu": "5500m"}, capacity={"cpu": "6"})
+    async with cluster(group) as driver:
+        node = driver.get("nodes", "own")
+        assert node is not None
+        assert (node["status"]["capacity"]["cpu"], node["status"]["allocatable"]["cpu"]) == ("6", "5500m")
+        driver.create("deployments.apps", deployment(replicas=3, cpu="2"))
+        await driver.until(lambda: len(driver.ready_pods()) == 2 and _events(driver, "FailedScheduling"))
+
+
 async def test_a_pod_starts_and_stops_after_the_members_delays() -> None:
     delays = Delays(start=20, stop=10)
     clock = Clock(speed=100)
