@@ -383,6 +383,18 @@ def test_room_wakes_only_who_can_use_it() -> None:
     assert world.placement(big).order == before
 
 
+def test_room_wakes_all_who_can_use_it_however_many_shapes_wait() -> None:
+    world = World(shapes=3)
+    world.want(policy("idc"))
+    world.member("idc", node("a", 0, memory=0))
+    waiting = [deployment(f"w{i}", 1, shape=Shape.of({"cpu": 1000, "memory": i + 1})) for i in range(12)]
+    for workload in waiting:
+        decided(world, workload)
+    world.delta("idc", node("a", 12, memory=1000))
+    world.run()
+    assert [world.placed(workload) for workload in waiting] == [{"idc": 1}] * 12
+
+
 def test_a_suspended_policy_freezes_what_is_placed() -> None:
     world, web = two_tiers(3)
     world.want(policy("idc", "ack", suspend_scheduling=True), deployment("web", 6, generation=2))

@@ -98,8 +98,10 @@ class _Group:
                 self._unasked[number, column] = 0.0
 
     def grew(self, before: State, after: State) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-        """(shapes × rows). Of a shape that names nodes it is not known: yes."""
-        more: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = self._counts(after) > self._counts(before)
+        """(shapes × rows). Another kind of room is more of that kind. Of a shape that names nodes it is not known: yes."""
+        counts = self._counts(after)
+        more: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = counts > self._counts(before)
+        more |= (counts > 0) & (after.cells != before.cells)
         more[self._named] = True
         return more
 

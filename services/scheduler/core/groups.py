@@ -1,0 +1,56 @@
+"""What spread constraints ask of replicas that are placed: not in too many groups, nor in too few."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from services.scheduler.core import growing, spread
+from services.scheduler.core.drafts import Case
+
+
+def leave(case: Case) -> None:
+    """Members beyond the groups that spread constraints allow at most: the policy changed, or a member's labels did."""
+    if not case.policy.spread:
+        return
+    there = [d for d in case.drafts.values() if d.present and d.verdict in ("open", "stay")]
+    choices = [spread.Choice(case.fleet.members[d.member], d.healthy > 0, d.healthy, d.tier) for d in there]
+    kept = spread.select(choices, [replace(constraint, minimum=0) for constraint in case.policy.spread])
+    assert not isinstance(kept, spread.Unsatisfied)
+    for draft in there:
+        if draft.member not in kept and draft.replicas:
+            draft.verdict = "leave"
+
+
+def floors(case: Case) -> Mapping[str, int]:
+    """One replica stays in each of as many groups as constraints ask at least."""
+    if not any(constraint.minimum > 1 for constraint in case.policy.spread):
+        return {}
+    held = [
+        spread.Choice(case.fleet.members[draft.member], True, draft.healthy, draft.tier)
+        for draft in case.drafts.values()
+        if draft.healthy > 0
+    ]
+    return dict.fromkeys(spread.keepers(held, case.policy.spread, case.workload.replicas), 1)
+
+
+def open_more(case: Case) -> None:
+    """Where a policy that changed asks for more groups than are in use, replicas move to new ones."""
+    if not any(constraint.minimum > 1 for constraint in case.policy.spread):
+        return
+    chosen = growing.chosen_by_spread(case)
+    if isinstance(chosen, spread.Unsatisfied):
+        case.because(spread.CODE, str(chosen))
+        return
+    if any(draft.retiring for draft in case.drafts.values()):
+        return
+    before = list(case.drafts)
+    wanted = case.workload.replicas
+    moved = wanted - growing.seed(case, wanted, growing.both(None, chosen))
+    kept = floors(case)
+    for draft in sorted((case.drafts[name] for name in before), key=lambda draft: (-draft.healthy, draft.member)):
+        if draft.present and not draft.autoscaled:
+            count = min(moved, max(0, draft.healthy - kept.get(draft.member, 0)))
+            draft.retiring += count
+            moved -= count
+            case.cause = "policy" if count else case.cause
