@@ -47,6 +47,31 @@ def test_a_manual_rebalance_divides_afresh() -> None:
     assert world.placed(web) == {"idc": 4}
 
 
+def test_replicas_go_back_when_the_rest_of_the_member_they_were_stuck_in_ends() -> None:
+    world, web = two_tiers(2, failback=9)
+    world.status(web, "idc", replicas=2, ready=1, pending=1)
+    world.rebalance(web, idc=(1, 1))
+    world.run()
+    assert world.placed(web) == {"idc": 1, "ack": 1}
+    world.status(web, "ack", replicas=1, ready=1)
+    world.now += 61
+    world.run()
+    assert (world.placed(web), retiring(world, web)) == ({"idc": 2, "ack": 1}, {"ack": 1})
+
+
+def test_pods_that_have_not_left_yet_are_no_room_to_go_back_to() -> None:
+    world, web = two_tiers(2, failback=9)
+    for name, count in (("idc", 2), ("ack", 0)):
+        world.delta(name, *([node("i0", 0), node("i1", 0)] if name == "idc" else []), bound={web.uid: count})
+    world.status(web, "idc", replicas=2, ready=2)
+    world.rebalance(web, idc=(1, 2))
+    world.run()
+    world.now += 61
+    world.status(web, "ack", replicas=1, ready=1)
+    world.run()
+    assert world.placed(web) == {"idc": 1, "ack": 1}
+
+
 def test_room_that_came_while_replicas_moved_back_is_used_when_they_are_there() -> None:
     world, web = two_tiers(6, failback=9)
     world.status(web, "idc", replicas=2, ready=2)

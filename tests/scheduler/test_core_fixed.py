@@ -76,6 +76,25 @@ def test_other_weights_move_replicas_replacements_first() -> None:
     assert (world.placed(web), world.leaving(web)) == ({"b": 4}, {"a"})
 
 
+def test_asked_again_in_the_middle_of_a_move_it_takes_no_serving_replica_either() -> None:
+    world = equal(a=9, b=9)
+    web = decided(world, deployment("web", 4))
+    for name in "ab":
+        world.status(web, name, replicas=2, ready=2)
+    world.want(policy(("a", "b"), division="static", weights=(weight("b"),)))
+    world.run()
+    decided(world, deployment("web", 4, generation=2, labels={"new": "label"}))
+    assert (world.placed(web), kept(world, web)) == ({"a": 2, "b": 4}, {"b": 4})
+
+
+def test_replicas_of_fixed_numbers_count_as_free_room_once_they_are_divided() -> None:
+    world = equal(a=9, b=9)
+    web = decided(world, deployment("web", 4))
+    world.want(policy(("a", "b")))
+    world.run()
+    assert [(share.replicas, share.free) for share in world.placement(web).shares] == [(2, 2), (2, 2)]
+
+
 def test_a_lost_members_part_goes_to_the_others_and_comes_back_replacements_first() -> None:
     world = equal(a=9, b=9)
     web = decided(world, deployment("web", 4))

@@ -20,7 +20,7 @@ from services.scheduler.core.values import (
     Workload,
 )
 from shared.contracts.capacity import NodeClass
-from tests.scheduler.core_world import World, decided, deployment, fleet, node, policy, pool, slots, snapshot
+from tests.scheduler.core_world import ONE_CPU, World, decided, deployment, fleet, node, policy, pool, slots, snapshot
 
 BOTH = (("idc", "ack"),)
 TIERS = ("idc", "ack")
@@ -346,6 +346,16 @@ def test_a_replica_that_was_placed_and_has_no_node_yet_waits_too() -> None:
     assert world.placed(web) == {"idc": 4, "ack": 2}
     decided(world, deployment("web", 4, generation=3))
     assert world.placed(web) == {"idc": 2, "ack": 2}
+
+
+def test_pods_that_a_scale_in_has_not_taken_yet_are_room_for_a_scale_out() -> None:
+    world = fleet("idc", rooms={"idc": 4})
+    web = decided(world, deployment("web", 2))
+    world.delta("idc", node("idc0", 0), node("idc1", 0), bound={web.uid: 2})
+    decided(world, deployment("web", 0, generation=2))
+    decided(world, deployment("web", 4, generation=3))
+    assert (world.placed(web), world.placement(web).pending) == ({"idc": 4}, 0)
+    assert world.state.room.room(ONE_CPU, "idc").free == 0
 
 
 def test_what_waits_is_not_guessed_while_a_member_is_not_heard_of() -> None:

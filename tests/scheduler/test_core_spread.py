@@ -93,6 +93,30 @@ def test_replicas_beyond_the_groups_that_a_changed_policy_allows_move_replacemen
     assert world.placed(web) == {stays: 4}
 
 
+def test_where_a_changed_policy_asks_for_more_groups_replicas_move_there_replacements_first() -> None:
+    world = of_rooms((), ("a",), ("b",), a=9, b=9)
+    web = decided(world, deployment("web", 4))
+    world.status(web, "a", replicas=4, ready=4)
+    world.want(policy("a", "b", spread=TWO))
+    world.run()
+    assert (world.placed(web), kept(world, web)) == ({"a": 4, "b": 1}, {"a": 3, "b": 1})
+    assert world.placement(web).cause == "policy"
+    world.status(web, "b", replicas=1, ready=1)
+    world.run()
+    assert world.placed(web) == {"a": 3, "b": 1}
+
+
+def test_where_there_is_no_room_in_more_groups_it_is_said_and_they_wait() -> None:
+    world = of_rooms((), ("a",), ("b",), a=9, b=0)
+    web = decided(world, deployment("web", 4))
+    world.want(policy("a", "b", spread=TWO))
+    world.run()
+    assert (world.placed(web), "SpreadConstraint" in world.codes(web)) == ({"a": 4}, True)
+    world.delta("b", *slots("new", 1))
+    world.run()
+    assert (kept(world, web), "SpreadConstraint" in world.codes(web)) == ({"a": 3, "b": 1}, False)
+
+
 def test_the_group_with_the_most_replicas_stays() -> None:
     world = of_rooms((), a=9, b=3)
     web = decided(world, deployment("web", 8))

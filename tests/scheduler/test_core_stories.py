@@ -1,5 +1,5 @@
-"""Whatever people and members do to one workload, in whatever order: its numbers add up at every moment, and once all is
-quiet and there is room, everything is where it should be and nothing is left to do."""
+"""Whatever people and members do to one workload, in whatever order: its numbers add up at every moment, and once all
+is quiet and there is room, everything is where it should be and nothing is left to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from services.scheduler.core.values import Policy, Spread, Workload
+from services.scheduler.core.values import Policy, Spread
 from shared.contracts.placement import Share
 from tests.scheduler.core_world import World, decided, deployment, node, policy
 
@@ -189,4 +189,3 @@ TestStories: Any = Story.TestCase
 TestStories.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
-__all__ = ["TestStories", "Workload"]

@@ -7,31 +7,33 @@ from dataclasses import replace
 
 import numpy as np
 
-from services.scheduler.core import division, growing, moving, spread
+from services.scheduler.core import division, groups, growing, moving, spread
 from services.scheduler.core.division import hash_of, tie_breaks
 from services.scheduler.core.drafts import Case, Draft
 from services.scheduler.core.nodes import FREE
 
 
 def decide(case: Case) -> None:
-    """1 leave, 2 stuck, 3 what others own, 4 grow or shrink, 5 move back or afresh, 6 settle, 7 say what is missing."""
+    """1 leave, 2 stuck, 3 what others own, 4 grow or shrink, 5 settle, 6 move back or afresh, 7 say what is missing."""
     wanted = case.workload.replicas
-    moving.leave_groups(case)
+    groups.leave(case)
     moving.leave(case)
     moving.take_stuck(case)
     adopt_autoscaled(case)
     need = wanted - sum(draft.healthy for draft in case.drafts.values())
     if need < 0:
-        shrink(case, -need, _floors(case, wanted))
+        shrink(case, -need, groups.floors(case))
     elif need > 0:
         need = growing.grow(case, moving.reclaim(case, need))
     case.pending = max(0, need)
+    moving.settle(case, wanted)
     if case.pending == 0:
         if case.request is not None and case.request.cause == "manual":
             _afresh(case)
         else:
+            groups.open_more(case)
             _fail_back(case)
-    moving.settle(case, wanted)
+        moving.settle(case, wanted)
     if case.pending:
         _say_pending(case)
 
@@ -47,18 +49,6 @@ def adopt_autoscaled(case: Case) -> None:
         draft.replicas = draft.free = draft.status.replicas
         draft.elastic = draft.virtual = 0
         case.because("Autoscaled", f"HorizontalPodAutoscaler {name} owns the replicas there", draft.member)
-
-
-def _floors(case: Case, wanted: int) -> Mapping[str, int]:
-    """One replica stays in each of as many groups as spread constraints ask at least."""
-    if not any(constraint.minimum > 1 for constraint in case.policy.spread):
-        return {}
-    held = [
-        spread.Choice(case.fleet.members[draft.member], True, draft.healthy, draft.tier)
-        for draft in case.drafts.values()
-        if draft.healthy > 0
-    ]
-    return dict.fromkeys(spread.keepers(held, case.policy.spread, wanted), 1)
 
 
 def shrink(case: Case, count: int, floors: Mapping[str, int]) -> None:
@@ -113,11 +103,13 @@ def _fail_back(case: Case) -> None:
     chosen = growing.chosen_by_spread(case) if last else None
     if isinstance(chosen, spread.Unsatisfied):
         return
+    floors = groups.floors(case)
     for index in range(last):
         later = [draft for draft in case.drafts.values() if draft.tier > index and _movable(draft)]
-        looked = growing.look(case, index, growing.both(None, chosen))
+        looked = growing.look(replace(case, own={}), index, growing.both(None, chosen))  # what just left stays away
         room = looked.room[FREE]
-        count = min(allowance, int(room.sum()), sum(draft.healthy for draft in later))
+        spare = {draft.member: max(0, draft.healthy - floors.get(draft.member, 0)) for draft in later}
+        count = min(allowance, int(room.sum()), sum(spare.values()))
         if not count:
             continue
         seats = division.webster(room, count, tie_breaks(case.workload.uid, looked.tier.hashes))
@@ -127,7 +119,7 @@ def _fail_back(case: Case) -> None:
         case.cause = "failback"
         allowance -= count
         for draft in sorted(later, key=lambda draft: (-draft.tier, draft.member)):
-            moved = min(count, draft.healthy)
+            moved = min(count, spare[draft.member])
             draft.retiring += moved
             count -= moved
 

@@ -84,7 +84,8 @@ class Sight:
 class Case:
     """All that one decision is made from, and its parts so far.
 
-    own: replicas of this very workload that count as free room, where it is divided afresh.
+    own: replicas of this very workload that count as free room: pods that are bound beyond the share (a scale-in that
+    is not carried out yet), and where it is divided afresh what it has.
     """
 
     workload: Workload
@@ -105,7 +106,7 @@ class Case:
     given: dict[str, int] = field(default_factory=dict)
     given_by_kind: dict[tuple[str, str], int] = field(default_factory=dict)
     prices: dict[tuple[str, int], float] = field(default_factory=dict)
-    own: Mapping[str, int] = field(default_factory=dict)
+    own: dict[str, int] = field(default_factory=dict)
     cause: Cause = "capacity"
     pending: int = 0
     failbacks: tuple[float, ...] = ()
@@ -149,28 +150,30 @@ def begin(case: Case) -> None:
             case.rests[rest.member] = rest
     for share in previous.shares:
         if share.member in case.fleet.members:
-            draft = _from_share(case, share)
+            bound = case.room.bound(case.workload.uid, share.member)
+            draft = _from_share(case, share, bound)
             if not draft.confirmed:
                 case.drafts[share.member] = draft
+            if bound > share.replicas and not case.workload.is_job:  # of a Job those that succeeded count
+                case.own[share.member] = bound - share.replicas
         elif share.replicas:
             case.cause = "lost"
             case.because("MemberRemoved", "no longer in the fleet; its replicas are replaced", share.member)
 
 
-def _from_share(case: Case, share: Share) -> Draft:
+def _from_share(case: Case, share: Share, bound: int) -> Draft:
     name = share.member
     verdict = case.candidates.verdicts.get(name)
     if verdict is None:
         verdict = "dead" if case.fleet.members[name].lost else "leave"
     status = case.statuses.get(name)
-    bound = case.room.bound(case.workload.uid, name)
     serving = status.ready if status is not None else bound
     draft = Draft(
         member=name,
         verdict=verdict,
         tier=case.candidates.tier_of.get(name, len(case.candidates.tiers)),
         replicas=share.replicas,
-        free=share.free,
+        free=share.replicas - share.elastic - share.virtual,  # all of it where a policy fixed the numbers until now
         elastic=share.elastic,
         virtual=share.virtual,
         added=share.added,

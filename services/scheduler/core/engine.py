@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Set
 from dataclasses import replace
 from typing import TypeAlias
 
+from services.scheduler.core import spread
 from services.scheduler.core.decision import decide
 from services.scheduler.core.filtering import Fleet
 from services.scheduler.core.matching import Policies
@@ -63,6 +64,7 @@ class SchedulerState:
         self._due, self._again = Lane(), Lane()
         self._waiting = Waiting(self.room.watch, self._has_room)
         self._timers: list[tuple[float, WorkloadKey]] = []
+        self._timed: set[tuple[float, WorkloadKey]] = set()  # those in the heap
         self._turn = 0
 
     # -- what people want --------------------------------------------------------------------------------
@@ -169,7 +171,8 @@ class SchedulerState:
             if record.empty:
                 self._records.pop(ref.key)
             return _NOBODY
-        return self._queue([ref.key], self._due) if _is_moving(record.placement) else _NOBODY
+        retiring = any(share.retiring for share in record.placement.shares)
+        return self._queue([ref.key], self._due) if retiring else _NOBODY
 
     def on_outcome(self, outcome: Outcome) -> Set[WorkloadKey]:
         record = self._records.get(outcome.ref.key)
@@ -209,7 +212,9 @@ class SchedulerState:
         """What became due by time alone: rests that ended, and the hour of a failback that passed."""
         ripe: list[WorkloadKey] = []
         while self._timers and self._timers[0][0] <= now:
-            ripe.append(heapq.heappop(self._timers)[1])
+            timer = heapq.heappop(self._timers)
+            self._timed.discard(timer)
+            ripe.append(timer[1])
         return self._queue([key for key in ripe if key in self._waiting], self._due)
 
     def next_due(self) -> float | None:
@@ -272,15 +277,8 @@ class SchedulerState:
     def assume(self, decision: Decision, order: Order) -> Placement:
         """Reserve what the decision promises and make it the placement in force."""
         record = self._records.get(decision.workload.key)
-        before, placement = record.placement, decision.placement(order)
+        placement = decision.placement(order)
         self._put_in_force(record, kept(placement))
-        if (
-            before is not None
-            and _is_moving(before)
-            and not _is_moving(placement)
-            and placement.ref.key in self._waiting
-        ):
-            self._queue([placement.ref.key], self._again)  # what waited for the move to end, such as the next failback
         return placement
 
     def _put_in_force(self, record: Record, placement: Placement) -> None:
@@ -379,13 +377,14 @@ class SchedulerState:
         workload, placement = record.workload, record.placement
         if workload is None or placement is None:
             return
-        if workload.deleted is None and (placement.pending or self._could_return(workload, placement)):
+        could_move = placement.pending or _lacks_groups(placement) or self._could_return(placement)
+        if workload.deleted is None and could_move:
             shapes = tuple(dict.fromkeys(component.shape for component in workload.components))
             self._waiting.put(workload.key, workload.priority, shapes)
         else:
             self._waiting.discard(workload.key)
 
-    def _could_return(self, workload: Workload, placement: Placement) -> bool:
+    def _could_return(self, placement: Placement) -> bool:
         """Replicas in a later tier that the policy would have back in an earlier one."""
         policy = self.policies.by_key.get(placement.policy)
         if policy is None or not policy.failback or not self.rules.failback:
@@ -408,11 +407,17 @@ class SchedulerState:
         return _NOBODY
 
     def _set_timers(self, placement: Placement) -> None:
-        for rest in placement.rests if placement.pending else ():
-            heapq.heappush(self._timers, (rest.until, placement.ref.key))
-        if placement.failbacks:
-            heapq.heappush(self._timers, (placement.failbacks[0] + _HOUR, placement.ref.key))
+        key = placement.ref.key
+        if key not in self._waiting:
+            return
+        times = [rest.until for rest in placement.rests]
+        times += [placement.failbacks[0] + _HOUR] if placement.failbacks else []
+        for timer in ((at, key) for at in times):
+            if timer not in self._timed:
+                self._timed.add(timer)
+                heapq.heappush(self._timers, timer)
 
 
-def _is_moving(placement: Placement) -> bool:
-    return any(share.retiring for share in placement.shares)
+def _lacks_groups(placement: Placement) -> bool:
+    """Its replicas are in fewer groups than its policy asks for, as there was no room in others."""
+    return any(reason.code == spread.CODE for reason in placement.reasons)

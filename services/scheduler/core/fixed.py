@@ -49,7 +49,7 @@ def keep_lost(case: Case) -> None:
 
 def _set(case: Case, targets: Mapping[str, int], total: int) -> None:
     """Scale-in happens at once; what a member loses to others goes when its replacements serve."""
-    held = sum(draft.replicas for draft in case.drafts.values() if draft.present and not draft.autoscaled)
+    held = sum(draft.healthy for draft in case.drafts.values() if draft.present and not draft.autoscaled)
     going = max(0, held - total)
     for name, target in targets.items():
         if name not in case.drafts and not target and total:
@@ -108,7 +108,7 @@ def members_of(case: Case) -> list[str]:
     choices = [spread.Choice(case.fleet.members[name], name in there, 1, active) for name in names]
     chosen = spread.select(choices, case.policy.spread)
     if isinstance(chosen, spread.Unsatisfied):
-        case.because("SpreadConstraint", str(chosen))
+        case.because(spread.CODE, str(chosen))
         return [name for name in names if name in there]
     return [name for name in names if name in chosen]
 

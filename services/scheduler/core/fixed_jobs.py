@@ -30,6 +30,8 @@ def decide(case: Case) -> None:
     if not case.drafts:
         case.pending = case.workload.replicas
         case.because("Pending", "no member can take it now")
+    for draft in case.drafts.values():
+        draft.free = draft.elastic = draft.virtual = 0
     fixed.say_shortfall(case)
 
 

@@ -45,8 +45,8 @@ def open_more(case: Case) -> None:
     if any(draft.retiring for draft in case.drafts.values()):
         return
     before = list(case.drafts)
-    wanted = case.workload.replicas
-    moved = wanted - growing.seed(case, wanted, growing.both(None, chosen))
+    lacking = _lacking(case)
+    moved = lacking - growing.seed(case, lacking, growing.both(None, chosen))
     kept = floors(case)
     for draft in sorted((case.drafts[name] for name in before), key=lambda draft: (-draft.healthy, draft.member)):
         if draft.present and not draft.autoscaled:
@@ -54,3 +54,15 @@ def open_more(case: Case) -> None:
             draft.retiring += count
             moved -= count
             case.cause = "policy" if count else case.cause
+    for name in case.drafts.keys() - set(before) if moved else ():  # nobody has one to spare for these
+        moved -= case.drafts.pop(name).replicas
+
+
+def _lacking(case: Case) -> int:
+    """Groups that the constraint that lacks the most lacks."""
+    lacking = 0
+    for constraint in case.policy.spread:
+        holding = (case.fleet.members[draft.member] for draft in case.drafts.values() if draft.healthy > 0)
+        used = {spread.group_of(constraint, facts) for facts in holding}
+        lacking = max(lacking, min(constraint.minimum, case.workload.replicas) - len(used))
+    return lacking

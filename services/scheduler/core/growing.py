@@ -76,10 +76,10 @@ def grow(case: Case, count: int, allowed: Callable[[str], bool] | None = None) -
     """Gives out `count` new replicas as far as there is room; returns what is left over."""
     chosen = chosen_by_spread(case)
     if isinstance(chosen, spread.Unsatisfied):
-        case.because("SpreadConstraint", str(chosen))
+        case.because(spread.CODE, str(chosen))
         return count
     if chosen is not None:
-        count = _seed(case, count, both(allowed, chosen))
+        count = seed(case, count, both(allowed, chosen))
     for index in range(len(case.candidates.tiers)):
         if not count:
             break
@@ -90,7 +90,7 @@ def grow(case: Case, count: int, allowed: Callable[[str], bool] | None = None) -
     return count
 
 
-def _seed(case: Case, count: int, allowed: Callable[[str], bool] | None) -> int:
+def seed(case: Case, count: int, allowed: Callable[[str], bool] | None) -> int:
     """Where at least so many groups are asked, each of them gets a replica first."""
     for constraint in case.policy.spread:
         used = {spread.group_of(constraint, case.fleet.members[d.member]) for d in case.drafts.values() if d.healthy}

@@ -98,7 +98,7 @@ class _Group:
                 self._unasked[number, column] = 0.0
 
     def grew(self, before: State, after: State) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-        """(shapes × rows). Another kind of room is more of that kind. Of a shape that names nodes it is not known: yes."""
+        """(shapes × rows), room of another kind included. Of a shape that names nodes it is not known: yes."""
         counts = self._counts(after)
         more: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = counts > self._counts(before)
         more |= (counts > 0) & (after.cells != before.cells)

@@ -6,25 +6,9 @@ at once only as far as none that serves is lost.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from services.scheduler.core import spread
 from services.scheduler.core.drafts import Case, Draft
 from shared.contracts.placement import Rest
 from shared.contracts.rebalance import Stuck
-
-
-def leave_groups(case: Case) -> None:
-    """Members beyond the groups that spread constraints allow at most: the policy changed, or a member's labels did."""
-    if not case.policy.spread:
-        return
-    holding = [d for d in case.drafts.values() if d.present and d.healthy > 0 and d.verdict in ("open", "stay")]
-    choices = [spread.Choice(case.fleet.members[d.member], True, d.healthy, d.tier) for d in holding]
-    kept = spread.select(choices, [replace(constraint, minimum=0) for constraint in case.policy.spread])
-    assert not isinstance(kept, spread.Unsatisfied)
-    for draft in holding:
-        if draft.member not in kept:
-            draft.verdict = "leave"
 
 
 def leave(case: Case) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import Final
 
 from services.scheduler.core.values import MemberFacts, Spread
+
+CODE: Final = "SpreadConstraint"  # of the reason that there are too few groups
 
 
 @dataclass(frozen=True, slots=True)

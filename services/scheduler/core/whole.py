@@ -27,7 +27,7 @@ def decide_everywhere(case: Case) -> None:
         ]
         chosen = spread.select(choices, case.policy.spread)
         if isinstance(chosen, spread.Unsatisfied):
-            case.because("SpreadConstraint", str(chosen))
+            case.because(spread.CODE, str(chosen))
             names = [name for name in names if name in case.drafts]
         else:
             names = [name for name in names if name in chosen]
