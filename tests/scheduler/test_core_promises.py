@@ -130,7 +130,8 @@ class Machine(RuleBasedStateMachine):
         self.state.forget(refused)
         flying = [p for p in self.flying if p.ref == refused.ref]
         in_force = flying[-1] if flying else self.stored.get(refused.ref.name)
-        assert self.state.explain(refused.ref.key) == in_force, "not back to what is stored"
+        found = self.state.explain(refused.ref.key)
+        assert (found and found.order) == (in_force and in_force.order), "not back to what is stored"
 
     @precondition(lambda self: self.past)
     @rule(pick=picks)
