@@ -237,18 +237,20 @@ class VirtualKubelet(Kubelet):
             store.update(SHELF, objects.with_status(instance, releaseAt=rfc3339(release)))
             return  # its own change brings us back
         release = parse_rfc3339(status["releaseAt"])
-        if now >= release:
+        if "noticedAt" not in status:
+            if now < release - eci.SPOT_NOTICE:
+                self._come_back(instance, release - eci.SPOT_NOTICE)
+                return
+            stamp = rfc3339(max(release, now + eci.SPOT_NOTICE))  # later than said where time ran away
+            if pod is not None:
+                message = f"Spot instance {objects.name(instance)} will be released at {stamp}"
+                self._cluster.event(pod, self.name, "SpotToBeReleased", message, warning=True)
+            store.update(SHELF, objects.with_status(instance, noticedAt=rfc3339(now), releaseAt=stamp))
+        elif now < release:
+            self._come_back(instance, release)
+        else:
             self.instances.finish(instance, EXPIRED)
             self._cluster.queue.add(self.name, (objects.namespace(instance), instance["spec"]["podName"]))
-        elif now < release - eci.SPOT_NOTICE:
-            self._come_back(instance, release - eci.SPOT_NOTICE)
-        elif "noticedAt" not in status:
-            if pod is not None:
-                message = f"Spot instance {objects.name(instance)} will be released at {status['releaseAt']}"
-                self._cluster.event(pod, self.name, "SpotToBeReleased", message, warning=True)
-            store.update(SHELF, objects.with_status(instance, noticedAt=rfc3339(now)))
-        else:
-            self._come_back(instance, release)
 
     def _come_back(self, instance: Object, when: float) -> None:
         self._cluster.queue.add_at(SHELF, (objects.namespace(instance), objects.name(instance)), when)
