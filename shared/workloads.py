@@ -261,6 +261,18 @@ def mark_templates(kind: WorkloadKind, manifest: JsonObject, labels: dict[str, s
     return manifest
 
 
+def annotate_templates(kind: WorkloadKind, manifest: JsonObject, annotations: dict[str, str]) -> JsonObject:
+    """A copy with annotations added to every pod template. The same manifest where the kind has none."""
+    for component in kind.components:
+        for path in component.template_path.split("|") if component.template_path else ():
+            manifest = _update(
+                manifest,
+                _steps(path),
+                lambda template: _update(template, ("metadata", "annotations"), _adding(annotations), create=True),
+            )
+    return manifest
+
+
 def _pod_sets(component: Component, manifest: JsonObject) -> list[PodSet]:
     paths = [path for path in (component.replicas_path, component.template_path.split("|")[0]) if path]
     holder = _holder(paths[0]) if paths else ()

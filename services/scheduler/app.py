@@ -10,6 +10,7 @@ from services.scheduler.core.engine import SchedulerState
 from services.scheduler.core.values import Rules
 from services.scheduler.deciding import Deciding
 from services.scheduler.following import Following
+from services.scheduler.gates import Gates
 from services.scheduler.intake.advice import Advisor
 from services.scheduler.intake.intake import Intake
 from services.scheduler.intake.known import Known
@@ -85,8 +86,10 @@ class Leader:
             preserves=self._preserves,
             advise=Advisor(self._known, self._following.policies).advise,
             is_rolling=self.state.is_rolling,
+            has_revision=lambda uid, number: self._tidying.has_revision(uid, number),
             metrics=metrics,
         )
+        self._gates = Gates(self.state, self._following.rollouts, self._deciding.wake)
         self._planner = Planner(bus, clock, self.state, self._known, self._following.units)
 
     @property
@@ -114,6 +117,7 @@ class Leader:
                     "plan": self._planner.run,
                     "rebalance": self._consume_rebalance,
                     "tidy": self._tidying.run,
+                    "ask gates": self._gates.run,
                     "collect garbage": self._collect_garbage,
                 }
             )

@@ -19,6 +19,7 @@ from services.scheduler.mending import legible, mended
 from services.scheduler.metrics import SchedulerMetrics
 from services.scheduler.normalise import gone, wanted_of
 from services.scheduler.publishing import Epoch, Sequences
+from services.scheduler.rollouts import FleetRollouts
 from services.scheduler.tidying import Tidying
 from services.scheduler.units import Units
 from shared import telemetry
@@ -27,6 +28,7 @@ from shared.bus import Bus, Change, Message, View
 from shared.contracts import subjects
 from shared.contracts.capacity import Capacity, Heartbeat, Snapshot, decode_capacity
 from shared.contracts.desired import Desired
+from shared.contracts.fleet_rollout import is_fleet_rollout
 from shared.contracts.outcome import Outcome
 from shared.contracts.placement import Placement
 from shared.contracts.rebalance import Rebalance
@@ -46,6 +48,7 @@ class Following:
     """Feeds the state from the streams. `caught_up` once all that they held at the start was taken in.
 
     policies: those in force. units: of workloads whose pods brim binds itself.
+    rollouts: in which order members go over to new revisions.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Following:
         self._metrics = metrics
         self.policies = Policies()
         self.units = Units(known)
+        self.rollouts = FleetRollouts(state)
         self._asking: set[str] = set()  # members whose snapshot is asked for
         self._caught_up = asyncio.Event()
 
@@ -131,6 +135,9 @@ class Following:
         if is_resource_policy(ref.kind, ref.group):
             self._again(self.units.remove((ref.namespace, ref.name)), {})
             return
+        if is_fleet_rollout(ref.kind, ref.group):
+            self._deciding.heard(self.rollouts.remove(ref), {})
+            return
         absent = gone(ref)
         if absent.kind == "policy":
             self.policies.remove(str(absent.key))
@@ -139,6 +146,10 @@ class Following:
 
     def take(self, desired: Desired, headers: Mapping[str, str]) -> None:
         """A new state of an object, whoever brings it: the stream, or the intake right after storing it."""
+        if is_fleet_rollout(desired.ref.kind, desired.ref.group):
+            self._deciding.heard(self.rollouts.take(desired), telemetry.extract(headers))
+            self._tidying.noticed(desired)
+            return
         if is_resource_policy(desired.ref.kind, desired.ref.group):
             self._again(self._read_policy(desired), headers)
             self._tidying.noticed(desired)

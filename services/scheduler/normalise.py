@@ -22,6 +22,7 @@ from services.scheduler.core.values import (
     Toleration,
     Workload,
 )
+from services.scheduler.core.waves import Gate, Plan, Wave
 from services.scheduler.pods import shape_of
 from shared import workloads
 from shared.contracts import cluster, policy
@@ -29,11 +30,14 @@ from shared.contracts.annotations import ceiling_of
 from shared.contracts.base import JsonObject
 from shared.contracts.cluster import ClusterManifest
 from shared.contracts.desired import Desired
+from shared.contracts.fleet_rollout import FleetRollout
+from shared.contracts.fleet_rollout import Wave as WrittenWave
 from shared.contracts.own_kinds import is_for_brim
 from shared.contracts.policy import ClusterAffinity, NamedAffinity, PlacementSpec
 from shared.contracts.policy import LabelSelector as WrittenSelector
 from shared.contracts.policy import Policy as WrittenPolicy
 from shared.contracts.refs import ObjectRef
+from shared.contracts.resource_policy import seconds_of
 
 
 def wanted_of(desired: Desired) -> Wanted:
@@ -97,9 +101,21 @@ def workload_of(desired: Desired) -> Workload:
         ordered=(ref.kind, ref.group) == ("StatefulSet", "apps") and spec.get("podManagementPolicy") != "Parallel",
         labels={key: str(value) for key, value in labels.items()},
         created_at=desired.created_at,
+        pins=desired.pins,
+        max_surge=_max_surge(ref, spec),
         ceiling=ceiling_of(_below(_below(manifest, "metadata"), "annotations")),
         deleted=desired.deleted,
     )
+
+
+def _max_surge(ref: ObjectRef, spec: JsonObject) -> tuple[int, bool]:
+    """Of a Deployment's rolling update, 25 % where it does not say; other kinds make no pods beyond their replicas."""
+    strategy = _below(spec, "strategy")
+    if (ref.kind, ref.group) != ("Deployment", "apps") or strategy.get("type") == "Recreate":
+        return 0, False
+    text = str(_below(strategy, "rollingUpdate").get("maxSurge", "25%"))
+    number = text.removesuffix("%")
+    return (int(number), text.endswith("%")) if number.isdecimal() else (0, False)
 
 
 def _below(node: JsonObject, name: str) -> JsonObject:
@@ -192,6 +208,40 @@ def _spread(placement: PlacementSpec) -> list[Spread]:
             by = constraint.spread_by_field or "cluster"
         found.append(Spread(by, constraint.spread_by_label, constraint.min_groups, constraint.max_groups))
     return found
+
+
+# -- rollouts ------------------------------------------------------------------------------------------------
+
+
+def plan_of(written: FleetRollout, generation: int) -> Plan:
+    """generation: of the FleetRollout in DESIRED."""
+    spec = written.spec
+    return Plan(
+        name=written.metadata.name,
+        waves=tuple(_wave(wave) for wave in spec.waves),
+        at_once=spec.max_unavailable_clusters,
+        undo=spec.on_failure == "Undo",
+        paused=spec.paused,
+        generation=generation,
+    )
+
+
+def _wave(written: WrittenWave) -> Wave:
+    gate, query = written.gate, written.gate.prometheus
+    named = bool(written.members) or written.label_selector is not None
+    return Wave(
+        name=written.name,
+        affinity=Affinity(names=written.members or None, labels=_selector(written.label_selector)) if named else None,
+        bake=seconds_of(written.bake) if written.bake else 0.0,
+        gate=Gate(
+            ready_percent=gate.ready_percent,
+            max_restarts=gate.max_restarts,
+            timeout=seconds_of(gate.timeout),
+            query=query is not None,
+            lowest=query.min if query is not None else None,
+            highest=query.max if query is not None else None,
+        ),
+    )
 
 
 # -- members -------------------------------------------------------------------------------------------------

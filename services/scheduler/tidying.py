@@ -26,6 +26,7 @@ log = logging.getLogger("brim.scheduler")
 
 RETRY = Backoff(base=0.2, maximum=10.0)
 SWEEP = 30.0  # real seconds between two rounds without any cause: what an error left over goes then
+HISTORY = 10  # older templates kept for `undo`, as a Deployment keeps them
 
 
 class Tidying:
@@ -53,15 +54,19 @@ class Tidying:
             self._left[desired.ref.key] = desired.ref
             self.wake()
 
+    def has_revision(self, uid: str, number: int) -> bool:
+        """Whether this older template is kept."""
+        return number in self._revisions.get(uid, ())
+
     def placed(self, placement: Placement) -> None:
-        """A placement was stored: older templates than those it names are of no use any more."""
+        """A placement was stored: templates much older than those it names are of no use any more."""
         if placement.deleted:
             self.wake()
         known = self._revisions.get(placement.uid)
         if not known:
             return
-        named = {placement.revision, *(share.revision for share in placement.shares)}
-        old = {number for number in known - named if number < placement.revision}
+        named = {placement.revision, placement.before, *(share.revision for share in placement.shares)}
+        old = {number for number in known - named if number < placement.revision - HISTORY}
         if old:
             self._superseded[placement.uid] |= old
             self.wake()

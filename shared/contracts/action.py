@@ -11,16 +11,15 @@ from typing import ClassVar, Literal, TypeAlias
 from shared.contracts.base import Contract
 from shared.contracts.refs import ObjectRef
 
-Verb: TypeAlias = Literal["approve", "pause", "resume", "undo", "abort", "restart"]
+Verb: TypeAlias = Literal["approve"]  # lasting wishes (pause, undo, …) are Rolls: see shared.contracts.submit
 
 
 class Action(Contract):
-    """One verb for one Rollout or workload.
+    """One verb for one Rollout.
 
     id: made by whoever asks; a second message of the same id does nothing more. members: where; empty is every
-    member that has the object. revision: of undo, the one to go back to; None is the one before. reply: a subject on
-    which each member's `Acted` is said, as it comes; empty where nobody listens. catch_up: members that do not
-    answer now get it when they do, for a day at most.
+    member that has the object. reply: a subject on which each member's `Acted` is said, as it comes; empty where
+    nobody listens. catch_up: members that do not answer now get it when they do, for a day at most.
     """
 
     TYPE: ClassVar[str] = "dev.brim.action.v1"
@@ -29,7 +28,6 @@ class Action(Contract):
     verb: Verb
     ref: ObjectRef
     members: tuple[str, ...] = ()
-    revision: int | None = None
     who: str = ""
     reply: str = ""
     catch_up: bool = False

@@ -24,7 +24,7 @@ from shared.contracts.pod import Pod
 from shared.contracts.read import Read, ReadAnswer
 from shared.contracts.rebalance import Rebalance
 from shared.contracts.status import Status
-from shared.contracts.submit import Answer, Cordon, Delete, Plan, Planned, Scale
+from shared.contracts.submit import Answer, Cordon, Delete, Plan, Planned, Roll, Scale
 
 PEOPLE: Final = "people"
 INTAKE: Final = "scheduler (intake)"
@@ -134,6 +134,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     _asked("delete", subjects.DELETE, "Delete objects from the fleet.", INTAKE, Delete, Answer),
     _asked("scale", subjects.SCALE, "Set a workload's replicas.", INTAKE, Scale, Answer),
     _asked("cordon", subjects.CORDON, "Open, cordon or drain a member.", INTAKE, Cordon, Answer),
+    _asked("roll", subjects.ROLL, "Undo, restart, pause, resume or abort a rollout.", INTAKE, Roll, Answer),
     _asked("plan", subjects.PLAN, "What would be decided now; nothing is stored.", SCHEDULER, Plan, Planned),
     _asked("read", "brim.read.<member>", "Inventory's view of one member.", INVENTORY, Read, ReadAnswer),
     Channel(
@@ -148,6 +149,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     _submitted("delete", "As the request `brim.delete`, but kept until it was read.", Delete),
     _submitted("scale", "As the request `brim.scale`, but kept until it was read.", Scale),
     _submitted("cordon", "As the request `brim.cordon`, but kept until it was read.", Cordon),
+    _submitted("roll", "As the request `brim.roll`, but kept until it was read.", Roll),
     _kept(
         streams.DESIRED,
         subjects.desired(_REF),
@@ -222,9 +224,9 @@ CHANNELS: Final[tuple[Channel, ...]] = (
     _kept(
         streams.ACTION,
         subjects.action("executor", "approve"),
-        "One-shot verbs: approve, pause, resume, undo, abort, restart.",
+        "One-shot verbs: approving a paused step of a rollout.",
         CLI,
-        (EXECUTOR, SCHEDULER),
+        (EXECUTOR,),
         Action,
     ),
     Channel(
@@ -232,7 +234,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         "brim.acted.<id>",
         "brim.acted.5f0c7c1e",
         "What came of an action, member by member, to whoever asked for it and still listens.",
-        f"{EXECUTOR}, {SCHEDULER}",
+        EXECUTOR,
         (CLI,),
         contracts=(Acted,),
     ),

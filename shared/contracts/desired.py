@@ -28,6 +28,7 @@ class Desired(Contract):
     revision: number of the pod template inside `manifest`; 0 for kinds without one. An older template that a
     placement still names is in REVISION.
     manifest: normalised JSON of what the user wrote; in a tombstone the last one.
+    pins: the older revision that a member stays at ("*": every member) until a newer template comes.
     """
 
     TYPE: ClassVar[str] = "dev.brim.desired.v1"
@@ -40,6 +41,7 @@ class Desired(Contract):
     manifest: JsonObject
     created_at: float
     changed_at: float
+    pins: dict[str, int] = {}
     deleted: Tombstone | None = None
 
 

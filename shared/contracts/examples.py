@@ -20,7 +20,7 @@ from shared.contracts.read import Read, ReadAnswer
 from shared.contracts.rebalance import Rebalance, Stuck
 from shared.contracts.refs import ObjectRef, Order
 from shared.contracts.status import Status, Unschedulable
-from shared.contracts.submit import Accepted, Answer, Cordon, Delete, Plan, Planned, Scale
+from shared.contracts.submit import Accepted, Answer, Cordon, Delete, Plan, Planned, Roll, Scale
 
 NOW: Final = 1_790_000_000.0  # Unix seconds
 UID: Final = "6f1c2c1e-5d0b-4b8e-9a55-0c6a4a1f7d21"
@@ -82,6 +82,7 @@ _EXAMPLES: Final[tuple[Contract, ...]] = (
     Delete(refs=(REF,), preserve=False),
     Scale(ref=REF, replicas=5),
     Cordon(member="idc", wish="cordoned"),
+    Roll(verb="undo", ref=REF, members=("idc",)),
     Answer(
         accepted=(Accepted(ref=REF, uid=UID, generation=2, change="scaled", sequence=41),),
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared.contracts import cluster, policy, resource_policy
+from shared.contracts import cluster, fleet_rollout, policy, resource_policy
 from shared.contracts.refs import ObjectRef
 
 GROUPS: Final = policy.GROUPS | {cluster.GROUP, resource_policy.GROUP}
@@ -15,5 +15,6 @@ def is_for_brim(ref: ObjectRef) -> bool:
     return (
         policy.is_policy(ref.kind, ref.group)
         or resource_policy.is_resource_policy(ref.kind, ref.group)
+        or fleet_rollout.is_fleet_rollout(ref.kind, ref.group)
         or (ref.kind, ref.group) == (cluster.KIND, cluster.GROUP)
     )

@@ -29,6 +29,7 @@ class Share(Part):
     the numbers and nothing was counted. retiring: of these replicas, so many go as soon as their replacements
     elsewhere are Ready. present: False asks the executor to delete the object there. completions: of a Job.
     deadline: Unix seconds until which replicas on elastic room are on their way, not stuck.
+    surge: pods beyond the replicas that its update may make there, for which room is reserved too.
     added: of the free ones, those for which the member added nodes. per_hour: what the elastic, added and virtual ones
     cost, at the prices seen.
     autoscaled: a HorizontalPodAutoscaler in the member owns the count; replicas says what it has, brim writes
@@ -42,6 +43,7 @@ class Share(Part):
     elastic: int = 0
     virtual: int = 0
     added: int = 0
+    surge: int = 0
     retiring: int = 0
     present: bool = True
     completions: int | None = None
@@ -77,22 +79,21 @@ class Seen(Part):
 
 
 class Waves(Part):
-    """How far a FleetRollout has come with this workload.
+    """How far a FleetRollout has come with the newest revision.
 
-    rollout: its name. revision, before: what members go over to, and what they had. wave: 0-based, of the one under
-    way; `waves` once all are through. since: Unix seconds at which it became so. state: paused and failed wait for a
-    person. undone: members that were taken back to `before` and stay there until a newer revision comes.
+    rollout: its name. revision: the one that members go over to. wave: 0-based, of the one under way; equal to waves
+    once all are through. state: paused and failed wait for a person, undone for a newer revision. since: Unix seconds
+    at which the wave last came forward: it began, a member was started, or baking began. generation: of its manifest.
     """
 
     rollout: str
     revision: int
-    before: int
     wave: int = 0
     waves: int = 1
     state: Literal["running", "baking", "paused", "failed", "undone", "done"] = "running"
     since: float = 0.0
     message: str = ""
-    undone: tuple[str, ...] = ()
+    generation: int = 1
 
 
 class Reason(Part):
@@ -112,8 +113,9 @@ class Placement(Contract):
     brim's marks only; a share that moves is removed whatever this says. overwrite: objects that are already
     there may be taken over (conflictResolution).
     policy: "PropagationPolicy test/vllm-deploy-pp", empty if none matches (the placement is frozen).
-    failbacks: when replicas last went back to an earlier tier, Unix seconds, the last hour only. waves: of a workload
-    whose members go over to its newest revision one after the other.
+    failbacks: when replicas last went back to an earlier tier, Unix seconds, the last hour only. before: the revision
+    that members had before the newest one; 0 where there is none. waves: of a workload whose members go over to its
+    newest revision one after the other.
     """
 
     TYPE: ClassVar[str] = "dev.brim.placement.v1"
@@ -138,6 +140,7 @@ class Placement(Contract):
     deleted: bool = False
     preserve: bool = False
     failbacks: tuple[float, ...] = ()
+    before: int = 0
     waves: Waves | None = None
 
     def share(self, member: str) -> Share | None:

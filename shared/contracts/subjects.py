@@ -16,6 +16,7 @@ APPLY = "brim.apply"
 DELETE = "brim.delete"
 SCALE = "brim.scale"
 CORDON = "brim.cordon"
+ROLL = "brim.roll"
 PLAN = "brim.plan"
 CLUSTER_SCOPE = "_"
 

@@ -6,7 +6,7 @@ List, or an array). The other verbs take the small contracts below.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -41,13 +41,45 @@ class Cordon(Contract):
     wish: Literal["open", "cordoned", "drained"]
 
 
+class Roll(Contract):
+    """A lasting wish about the revisions of a workload, or about a Rollout or FleetRollout of it.
+
+    undo: the members stay at `revision` (default: the one before the newest) until a newer template comes; on a
+    Rollout or FleetRollout it is about its workload. restart: a new revision of the same template. pause, resume: of a
+    Rollout or FleetRollout. abort: undo, and pause. members: empty is every member, those that join later too.
+    """
+
+    TYPE: ClassVar[str] = "dev.brim.roll.v1"
+
+    verb: Literal["undo", "restart", "pause", "resume", "abort"]
+    ref: ObjectRef
+    members: tuple[str, ...] = ()
+    revision: int | None = None
+
+
+Changed: TypeAlias = Literal[
+    "created",
+    "configured",
+    "unchanged",
+    "scaled",
+    "deleted",
+    "cordoned",
+    "drained",
+    "uncordoned",
+    "undone",
+    "restarted",
+    "paused",
+    "resumed",
+]
+
+
 class Accepted(Part):
     """change: what this did to DESIRED. warnings: accepted, but a person should know."""
 
     ref: ObjectRef
     uid: str
     generation: int
-    change: Literal["created", "configured", "unchanged", "scaled", "deleted", "cordoned", "drained", "uncordoned"]
+    change: Changed
     sequence: int = 0
     warnings: tuple[str, ...] = ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,10 @@ from pydantic import JsonValue
 
 from services.executor.core import marks
 from services.executor.core.live import Live, mapping, read
-from services.executor.core.target import Target
+from services.executor.core.target import Target, target_of
 from services.executor.core.writes import Apply, Decision, Delete, Known, Patch, from_live, from_memory, known_of
 from shared.contracts.base import JsonObject
+from shared.contracts.placement import Placement, Share
 from shared.contracts.refs import ObjectRef, Order
 from shared.workloads import count_of, kind_of
 
@@ -542,3 +544,22 @@ class TestReading:
 
     def test_nothing_is_remembered_of_an_object_without_marks(self) -> None:
         assert known_of(FOREIGN) is None
+
+
+class TestRolloutsThatArePausedInSomeMembers:
+    MANIFEST: JsonObject = {
+        "apiVersion": "rollouts.kruise.io/v1beta1",
+        "kind": "Rollout",
+        "metadata": {"name": "r", "namespace": "test", "annotations": {"brim.dev/paused": "idc,eu"}},
+        "spec": {"strategy": {"canary": {"steps": []}}},
+    }
+
+    @pytest.mark.parametrize(("member", "paused"), [("idc", True), ("eu", True), ("ack", None)])
+    def test_only_those_get_it_paused_and_the_list_stays_home(self, member: str, paused: bool | None) -> None:
+        ref = ObjectRef.of(self.MANIFEST)
+        placement = Placement(
+            ref=ref, uid="u", generation=1, order=Order(epoch=1, counter=1), whole=True, cause="created", decided_at=1.0
+        )
+        manifest: Any = target_of(placement, Share(member=member), self.MANIFEST).manifest
+        assert manifest["spec"]["strategy"].get("paused") is paused
+        assert "annotations" not in manifest["metadata"]

@@ -51,6 +51,7 @@ class Desk:
             preserves=lambda _: False,
             advise=lambda sound: {checked.ref.key: ("think twice",) for checked in sound},
             is_rolling=lambda _key: False,
+            has_revision=lambda _uid, _number: True,
             metrics=SchedulerMetrics(Metrics("scheduler")),
         )
 

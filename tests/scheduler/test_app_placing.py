@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 
+from services.scheduler.tidying import HISTORY
 from shared import telemetry
 from shared.contracts import subjects
 from shared.contracts.placement import Placement
@@ -186,17 +187,20 @@ async def test_deleted_policies_and_members_leave_desired(stage) -> None:
         assert stage.counts(placement) == {"idc": 2}, "deleting a policy freezes its placements"
 
 
-async def test_a_template_that_no_placement_names_is_dropped(stage) -> None:
+async def test_the_newest_templates_are_kept_for_undo_and_older_ones_dropped(stage) -> None:
+    newest = HISTORY + 3
     async with stage.scheduler():
         await stage.member("idc", 4)
-        await stage.apply(stage.policy(["idc"]), stage.deployment(image="a"))
+        await stage.apply(stage.policy(["idc"]), stage.deployment(image="1"))
         placed = await stage.until({"idc": 2})
-        await stage.apply(stage.deployment(image="b"))
+        for number in range(2, newest + 1):
+            await stage.apply(stage.deployment(image=str(number)))
 
         async def dropped() -> bool:
+            kept = await stage.bus.history("REVISION", subjects.revisions(placed.uid))
+            numbers = sorted(subjects.revision_of(message.subject)[1] for message in kept if not message.removed)
             placement = await stage.placement()
-            old = await stage.bus.last("REVISION", subjects.revision(placed.uid, 1))
-            return placement.revision == 2 and {s.revision for s in placement.shares} == {2} and old is None
+            return placement.revision == newest and numbers == list(range(newest - HISTORY, newest))
 
         await stage.eventually(dropped)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.executor.core.live import mapping, text
+from shared.contracts.annotations import PAUSED_ANNOTATION
 from shared.contracts.base import JsonObject
 from shared.contracts.placement import Placement, Share
 from shared.contracts.refs import ObjectRef, Order
+from shared.contracts.rollout import is_rollout
 from shared.workloads import WorkloadKind, kind_of
 
 
@@ -50,6 +53,8 @@ class Target:
 def target_of(placement: Placement, share: Share, manifest: JsonObject | None, traceparent: str = "") -> Target:
     """The wish of `share`, which is one of the placement's. manifest: at share.revision."""
     kind = kind_of(placement.ref.kind, placement.ref.group)
+    if manifest is not None and is_rollout(placement.ref.kind, placement.ref.group):
+        manifest = _rollout_in(share.member, manifest)
     return Target(
         ref=placement.ref,
         uid=placement.uid,
@@ -68,3 +73,18 @@ def target_of(placement: Placement, share: Share, manifest: JsonObject | None, t
         finished=share.finished,
         traceparent=traceparent,
     )
+
+
+def _rollout_in(member: str, manifest: JsonObject) -> JsonObject:
+    """A Rollout as one member gets it: it stands still where people paused it. The list of those members stays home."""
+    metadata = mapping(manifest.get("metadata"))
+    annotations = dict(mapping(metadata.get("annotations")))
+    if PAUSED_ANNOTATION not in annotations:
+        return manifest
+    paused = member in text(annotations.pop(PAUSED_ANNOTATION)).split(",")
+    rest = {key: value for key, value in metadata.items() if key != "annotations"}
+    found: JsonObject = {**manifest, "metadata": {**rest, "annotations": annotations} if annotations else rest}
+    if not paused:
+        return found
+    spec = mapping(found.get("spec"))
+    return {**found, "spec": {**spec, "strategy": {**mapping(spec.get("strategy")), "paused": True}}}

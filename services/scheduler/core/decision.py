@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from types import MappingProxyType
 
-from services.scheduler.core import divided, drafts, fixed, fixed_jobs, jobs, spending, whole
+from services.scheduler.core import divided, drafts, fixed, fixed_jobs, jobs, revising, spending, whole
 from services.scheduler.core.drafts import Case
 from services.scheduler.core.filtering import Fleet
 from services.scheduler.core.room import FleetRoom
 from services.scheduler.core.values import Decision, Policy, Rules, Workload
+from services.scheduler.core.waves import Plan
 from shared.contracts.placement import Cause, Placement, Reason, Share
 from shared.contracts.rebalance import Rebalance
 from shared.contracts.status import Status
 
 _NOTHING: frozenset[str] = frozenset()
+_NO_VALUES: Mapping[str, float] = MappingProxyType({})
 
 
 def decide(
@@ -27,12 +30,15 @@ def decide(
     rules: Rules,
     request: Rebalance | None = None,
     gone: Set[str] = _NOTHING,
+    plan: Plan | None = None,
+    values: Mapping[str, float] = _NO_VALUES,
 ) -> Decision:
     """The placement that should be in force. Nothing is reserved; asked again with the same inputs (and its own
     answer as `previous`) it answers the same.
 
     statuses: by member. request: a wish to move, already known to be about `previous`. gone: members where the
-    removal of a share that is not present is confirmed.
+    removal of a share that is not present is confirmed. plan: the workload's FleetRollout; values: of its gate's query,
+    by member.
     """
     if previous is not None and previous.uid != workload.uid:
         previous = None
@@ -46,11 +52,13 @@ def decide(
         return _keep(workload, policy, previous, now, "Suspended", f"{policy.key} suspends scheduling")
     # 3. What the policy's members have now.
     case = Case(workload, policy, fleet, fleet.candidates(policy), room, previous, statuses, gone, now, rules, request)
+    case.plan, case.values = plan, values
     case.cause = _first_cause(workload, policy, previous)
     drafts.begin(case)
     # 4. Divide, by kind and policy.
     wanted = _divide(case)
     spending.settle(case)
+    revising.settle(case)
     # 5. The answer.
     return Decision(
         workload=workload,
@@ -69,6 +77,9 @@ def decide(
         overwrite=policy.overwrite,
         preserve=policy.preserve,
         failbacks=case.failbacks,
+        before=case.before,
+        waves=case.waves,
+        due=case.due,
     )
 
 
@@ -154,4 +165,6 @@ def _keep(
         overwrite=policy.overwrite if policy is not None else bool(previous and previous.overwrite),
         preserve=policy.preserve if policy is not None else bool(previous and previous.preserve),
         failbacks=previous.failbacks if previous is not None else (),
+        before=previous.before if previous is not None else 0,
+        waves=previous.waves if previous is not None else None,
     )

@@ -10,7 +10,8 @@ from operator import attrgetter
 from services.scheduler.core.filtering import Candidates, Fleet, Verdict
 from services.scheduler.core.room import FleetRoom
 from services.scheduler.core.values import Policy, Rules, Shape, Workload
-from shared.contracts.placement import Cause, Placement, Reason, Rest, Seen, Share
+from services.scheduler.core.waves import Plan
+from shared.contracts.placement import Cause, Placement, Reason, Rest, Seen, Share, Waves
 from shared.contracts.rebalance import Rebalance
 from shared.contracts.status import Status
 
@@ -20,7 +21,8 @@ class Draft:
     """One share in the making. replicas = free + elastic + virtual where room was counted; retiring ≤ replicas.
 
     was: replicas of the previous placement. confirmed: its removal is. unbound: replicas that have no node yet.
-    added: of the free ones, those on nodes that were added for them.
+    added: of the free ones, those on nodes that were added for them. was_present: the previous placement had it there.
+    target: the revision that the share names from now on. surge: pods beyond the replicas that its update may make.
     """
 
     member: str
@@ -44,6 +46,9 @@ class Draft:
     serving: int = 0
     unbound: int = 0
     per_hour: float = 0.0
+    was_present: bool = False
+    target: int = 0
+    surge: int = 0
 
     @property
     def healthy(self) -> int:
@@ -107,6 +112,11 @@ class Case:
     given_by_kind: dict[tuple[str, str], int] = field(default_factory=dict)
     prices: dict[tuple[str, int], float] = field(default_factory=dict)
     own: dict[str, int] = field(default_factory=dict)
+    plan: Plan | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
+    before: int = 0
+    waves: Waves | None = None
+    due: float | None = None
     cause: Cause = "capacity"
     pending: int = 0
     failbacks: tuple[float, ...] = ()
@@ -184,6 +194,7 @@ def _from_share(case: Case, share: Share, bound: int) -> Draft:
         finished=_is_finished(case.workload, share, status),
         was=share.replicas,
         revision=share.revision,
+        was_present=share.present,
         confirmed=not share.present and name in case.gone,
         status=status,
         serving=min(serving, share.replicas),
@@ -229,7 +240,8 @@ def _share(draft: Draft, case: Case) -> Share:
         added=min(draft.added, draft.free),
         retiring=draft.retiring,
         completions=draft.completions,
-        revision=case.workload.revision,
+        surge=draft.surge,
+        revision=draft.target,
         deadline=draft.deadline if draft.elastic else None,
         autoscaled=draft.autoscaled,
         suspended=suspended,

@@ -25,6 +25,7 @@ from services.scheduler.core.values import (
     WorkloadKey,
 )
 from services.scheduler.core.waking import TURN, Lane, Waiting
+from services.scheduler.core.waves import Plan
 from shared.contracts.capacity import Capacity
 from shared.contracts.outcome import Outcome
 from shared.contracts.placement import Placement
@@ -65,6 +66,9 @@ class SchedulerState:
         self._waiting = Waiting(self.room.watch, self._has_room)
         self._timers: list[tuple[float, WorkloadKey]] = []
         self._timed: set[tuple[float, WorkloadKey]] = set()  # those in the heap
+        self._alarms: dict[WorkloadKey, float] = {}  # decided again then, whether it waits for room or not
+        self._plans: dict[WorkloadKey, Plan] = {}
+        self._values: dict[WorkloadKey, dict[str, float]] = {}
         self._turn = 0
 
     # -- what people want --------------------------------------------------------------------------------
@@ -123,6 +127,35 @@ class SchedulerState:
         for lane in (self._due, self._again, self._waiting):
             lane.discard(key)
         return self._wake()
+
+    def on_rollout(self, key: WorkloadKey, plan: Plan | None) -> Set[WorkloadKey]:
+        """The workload's FleetRollout as DESIRED has it now, or that it has none."""
+        if self._plans.get(key) == plan:
+            return _NOBODY
+        if plan is None:
+            del self._plans[key]
+            self._values.pop(key, None)
+        else:
+            self._plans[key] = plan
+        return self._queue([key], self._again)
+
+    def on_value(self, key: WorkloadKey, member: str, value: float) -> Set[WorkloadKey]:
+        """What the query of the workload's FleetRollout says of a member now."""
+        values = self._values.setdefault(key, {})
+        if values.get(member) == value:
+            return _NOBODY
+        values[member] = value
+        return self._queue([key], self._due)
+
+    def under_way(self) -> list[tuple[WorkloadKey, Plan, Placement]]:
+        """Workloads whose waves are running or baking."""
+        found = []
+        for key, plan in self._plans.items():
+            placement = self._records.peek(key).placement
+            waves = placement.waves if placement is not None else None
+            if placement is not None and waves is not None and waves.state in ("running", "baking"):
+                found.append((key, plan, placement))
+        return found
 
     # -- what members tell -------------------------------------------------------------------------------
 
@@ -209,13 +242,17 @@ class SchedulerState:
     # -- time --------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> Set[WorkloadKey]:
-        """What became due by time alone: rests that ended, and the hour of a failback that passed."""
+        """What became due by time alone: rests that ended, the hour of a failback that passed, waves under way."""
         ripe: list[WorkloadKey] = []
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)
             self._timed.discard(timer)
-            ripe.append(timer[1])
-        return self._queue([key for key in ripe if key in self._waiting], self._due)
+            if self._alarms.get(timer[1]) == timer[0]:
+                del self._alarms[timer[1]]
+                ripe.append(timer[1])
+            elif timer[1] in self._waiting:
+                ripe.append(timer[1])
+        return self._queue(ripe, self._due)
 
     def next_due(self) -> float | None:
         """Unix seconds of the next `tick` that matters."""
@@ -232,6 +269,7 @@ class SchedulerState:
                 continue
             decision = self._decide(record, now)
             record.request = None
+            self._set_alarm(key, decision.due)
             if decision.changes(record.placement):
                 return decision
             self._wait(record)
@@ -272,6 +310,8 @@ class SchedulerState:
             self.rules,
             request,
             record.all_gone(),
+            self._plans.get(workload.key),
+            self._values.get(workload.key, {}),
         )
 
     def assume(self, decision: Decision, order: Order) -> Placement:
@@ -406,16 +446,26 @@ class SchedulerState:
             self._waiting.grant(shape, member)
         return _NOBODY
 
+    def _set_alarm(self, key: WorkloadKey, due: float | None) -> None:
+        if due is None:
+            self._alarms.pop(key, None)
+        elif self._alarms.get(key) != due:
+            self._alarms[key] = due
+            self._set_timer((due, key))
+
     def _set_timers(self, placement: Placement) -> None:
         key = placement.ref.key
         if key not in self._waiting:
             return
         times = [rest.until for rest in placement.rests]
         times += [placement.failbacks[0] + _HOUR] if placement.failbacks else []
-        for timer in ((at, key) for at in times):
-            if timer not in self._timed:
-                self._timed.add(timer)
-                heapq.heappush(self._timers, timer)
+        for at in times:
+            self._set_timer((at, key))
+
+    def _set_timer(self, timer: tuple[float, WorkloadKey]) -> None:
+        if timer not in self._timed:
+            self._timed.add(timer)
+            heapq.heappush(self._timers, timer)
 
 
 def _lacks_groups(placement: Placement) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
+from services.scheduler.core import revising
 from services.scheduler.core.drafts import share_like
 from services.scheduler.core.matching import Anchor, anchor_of, anchors_of, specificity
 from services.scheduler.core.values import Component, Policy, Workload, WorkloadKey
@@ -168,7 +169,7 @@ def components_in(workload: Workload, share: Share) -> tuple[Component, ...]:
     serverless = bool(share.virtual) and not share.elastic
     if workload.divisible:
         first = workload.components[0]
-        return (Component(first.name, first.shape, share.replicas if asks else 0, serverless),)
+        return (Component(first.name, first.shape, share.replicas + share.surge if asks else 0, serverless),)
     if asks and share.replicas:
         return tuple(replace(component, serverless=serverless) for component in workload.components)
     return tuple(Component(c.name, c.shape, 0) for c in workload.components)
@@ -177,7 +178,7 @@ def components_in(workload: Workload, share: Share) -> tuple[Component, ...]:
 def needs_status(workload: Workload, placement: Placement, old: Status | None, new: Status) -> bool:
     """Whether a decision could come out otherwise: replicas are retiring, a count that others own changed, a
     shortfall is over, or what runs to completion did so."""
-    if any(share.retiring for share in placement.shares):
+    if any(share.retiring for share in placement.shares) or revising.watches(placement, old, new):
         return True
     before = (None, 0) if old is None or old.autoscaler is None else (old.autoscaler, old.replicas)
     after = (None, 0) if new.autoscaler is None else (new.autoscaler, new.replicas)

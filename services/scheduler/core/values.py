@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Final, Literal, TypeAlias
 
 from shared.contracts.desired import Tombstone
-from shared.contracts.placement import Cause, Placement, Reason, Rest, Seen, Share
+from shared.contracts.placement import Cause, Placement, Reason, Rest, Seen, Share, Waves
 from shared.contracts.refs import ObjectRef, Order
 from shared.eci import Spec
 from shared.units import Unit
@@ -170,8 +170,9 @@ class Workload:
     replicas: what people want in all; for a Job its parallelism (already capped by completions).
     divisible: shares may be of any size; otherwise the object goes whole to one member (with components) or to
     every selected one (without). order: of DESIRED. created_at: Unix seconds, for the order of waiting.
-    priority: of the queue, greater first. units: where brim binds the pods itself; empty where it does not. ceiling:
-    what elastic and virtual room may cost per hour, None for any amount.
+    priority: of the queue, greater first. pins: see Desired. max_surge: pods beyond its replicas that its own updates
+    make: (count, whether it is a percentage). units: where brim binds the pods itself; empty where it does not.
+    ceiling: what elastic and virtual room may cost per hour, None for any amount.
     """
 
     ref: ObjectRef
@@ -188,6 +189,8 @@ class Workload:
     labels: Mapping[str, str] = field(default_factory=dict)
     created_at: float = 0.0
     priority: int = 0
+    pins: Mapping[str, int] = field(default_factory=dict)
+    max_surge: tuple[int, bool] = (0, False)
     units: tuple[UnitRoom, ...] = ()
     ceiling: float | None = None
     deleted: Tombstone | None = None
@@ -200,6 +203,11 @@ class Workload:
     def ends(self) -> bool:
         """It may run to completion, and is not to be run again then."""
         return bool(self.components) and (self.is_job or not self.divisible)
+
+    def surge(self, replicas: int) -> int:
+        """Pods beyond so many replicas while they are updated; a percentage rounds up, as Deployments do."""
+        count, percent = self.max_surge
+        return -(-replicas * count // 100) if percent else count
 
     @property
     def pods(self) -> int:
@@ -363,7 +371,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What `decide` found, before it has an order. `changes(previous)` says whether it is worth publishing."""
+    """What `decide` found, before it has an order. `changes(previous)` says whether it is worth publishing.
+
+    due: Unix seconds at which to decide again whatever happens, None for no such time.
+    """
 
     workload: Workload
     cause: Cause
@@ -381,6 +392,9 @@ class Decision:
     overwrite: bool = False
     preserve: bool = False
     failbacks: tuple[float, ...] = ()
+    before: int = 0
+    waves: Waves | None = None
+    due: float | None = None
 
     def placement(self, order: Order) -> Placement:
         """The contract's form, in the given order."""
@@ -406,6 +420,8 @@ class Decision:
             deleted=workload.deleted is not None,
             preserve=self.preserve,
             failbacks=self.failbacks,
+            before=self.before,
+            waves=self.waves,
         )
 
     def changes(self, previous: Placement | None) -> bool:
@@ -421,6 +437,6 @@ class Decision:
         )
 
 
-_NUMBERS: Final = ("shares", "pending", "wanted", "whole", "rests", "failbacks", "reasons")
+_NUMBERS: Final = ("shares", "pending", "wanted", "whole", "rests", "failbacks", "reasons", "before", "waves")
 _TERMS: Final = ("policy", "revision", "suspended", "overwrite", "preserve")
 _compared: Final = attrgetter(*_NUMBERS, *_TERMS)

@@ -10,6 +10,7 @@ from services.scheduler.intake.checking import Checked
 from services.scheduler.intake.known import Key, Known
 from services.scheduler.normalise import is_member, policy_of, wanted_of
 from shared.contracts import resource_policy
+from shared.contracts.fleet_rollout import FleetRollout
 from shared.contracts.policy import ClusterAffinity
 from shared.contracts.policy import Policy as WrittenPolicy
 from shared.contracts.resource_policy import ResourcePolicy
@@ -33,6 +34,8 @@ class Advisor:
                 found[checked.ref.key] = tuple(self._about_policy(checked.policy, checked))
             elif isinstance(checked.model, ResourcePolicy):
                 found[checked.ref.key] = tuple(self._about_units(checked.model))
+            elif isinstance(checked.model, FleetRollout):
+                found[checked.ref.key] = (*self._about_rollout(checked), *self._about_waves(checked.model))
             elif not is_member(checked.ref):
                 found[checked.ref.key] = (*self._about_object(checked), *self._about_rollout(checked))
         return found
@@ -76,8 +79,14 @@ class Advisor:
         if isinstance(value, Workload) and self._policies.match(value) is None:
             yield "no policy selects it: it goes nowhere until one does"
 
+    def _about_waves(self, written: FleetRollout) -> Iterator[str]:
+        named = {member for wave in written.spec.waves for member in wave.members}
+        unknown = sorted(named - self._known.members())
+        if unknown:
+            yield f"no member of the fleet is called {', '.join(unknown[:SHOWN])}"
+
     def _about_rollout(self, checked: Checked) -> Iterator[str]:
-        if isinstance(checked.model, Rollout) and self._known.live(checked.model.workload.key) is None:
+        if isinstance(checked.model, Rollout | FleetRollout) and self._known.live(checked.model.workload.key) is None:
             yield f"its workload, {checked.model.workload}, is not there yet; it takes effect once that is applied"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from services.scheduler.intake import rollouts
 from services.scheduler.intake.checking import Checked, check, named
@@ -20,23 +20,20 @@ from shared.contracts.base import JsonObject
 from shared.contracts.desired import Desired, Revision, Tombstone
 from shared.contracts.own_kinds import is_for_brim
 from shared.contracts.refs import ObjectRef, Order
-from shared.contracts.submit import Accepted, Cordon, Delete, Scale
+from shared.contracts.submit import Accepted, Changed, Cordon, Delete, Scale
 from shared.errors import Fault, Invalid
 from shared.workloads import WorkloadKind
 
 HEADROOM: Final = 16 * 1024  # bytes of the payload limit that headers and the record around a manifest may take
 BEING_DELETED: Final = "BeingDeleted"
 
-Change: TypeAlias = Literal[
-    "created", "configured", "unchanged", "scaled", "deleted", "cordoned", "drained", "uncordoned"
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """What a change is marked with. epoch: of the writer's lease. max_payload: bytes that the server takes.
 
-    is_rolling: whether some member is in the middle of what this Rollout says.
+    is_rolling: whether some member is in the middle of what this Rollout says. has_revision: whether an older template
+    of this uid and number is kept.
     """
 
     now: float
@@ -44,6 +41,7 @@ class Stamp:
     new_uid: Callable[[], str]
     max_payload: int = 1024 * 1024
     is_rolling: Callable[[Key], bool] = lambda _key: False
+    has_revision: Callable[[str, int], bool] = lambda _uid, _number: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class Write:
     """
 
     desired: Desired
-    change: Change
+    change: Changed
     expected: int
     payload: bytes | None = None
     superseded: Revision | None = None
@@ -135,14 +133,14 @@ def delete(request: Delete, known: Known, stamp: Stamp, *, preserves: Callable[[
         seen.add(ref.key)
         entry = known.get(ref.key)
         if entry is None:
-            verdict.faults.append(_not_found(ref))
+            verdict.faults.append(not_found(ref))
             continue
         if entry.desired.deleted is not None:
             verdict.writes.append(Write(entry.desired, "deleted", entry.sequence))
             continue
         preserve = preserves(entry.desired.ref) if request.preserve is None else request.preserve
         update = {"deleted": Tombstone(at=stamp.now, preserve=preserve)}
-        verdict.writes.append(_write(_next(entry.desired, stamp, update), "deleted", entry.sequence))
+        verdict.writes.append(write_of(next_of(entry.desired, stamp, update), "deleted", entry.sequence))
     return verdict
 
 
@@ -153,7 +151,7 @@ def scale(request: Scale, known: Known, stamp: Stamp) -> Verdict:
         return Verdict(faults=list(error.faults))
     present = known.live(ref.key)
     if present is None:
-        return Verdict(faults=[_not_found(ref)])
+        return Verdict(faults=[not_found(ref)])
     kind = workloads.kind_of(ref.kind, ref.group)
     if kind is None or not kind.scale_path:
         why = f"a {ref.kind} has no replica count to scale; change its manifest instead"
@@ -163,8 +161,8 @@ def scale(request: Scale, known: Known, stamp: Stamp) -> Verdict:
     manifest = workloads.with_replicas(kind, present.manifest, request.replicas)
     if workloads.replicas_of(kind, manifest) > 1_000_000:
         return Verdict(faults=[Fault(str(ref), "replicas", "its pods would be more than 1,000,000")])
-    desired = _next(present, stamp, {"manifest": manifest})
-    return Verdict([_write(desired, "scaled", known.sequence(ref.key))])
+    desired = next_of(present, stamp, {"manifest": manifest})
+    return Verdict([write_of(desired, "scaled", known.sequence(ref.key))])
 
 
 def cordon(request: Cordon, known: Known, stamp: Stamp) -> Verdict:
@@ -176,9 +174,9 @@ def cordon(request: Cordon, known: Known, stamp: Stamp) -> Verdict:
         return Verdict(faults=[Fault(str(ref), "member", why, "NotFound")])
     if _wish(present.manifest) == request.wish:
         return Verdict([Write(present, "unchanged", known.sequence(ref.key))])
-    changes: dict[str, Change] = {"open": "uncordoned", "cordoned": "cordoned", "drained": "drained"}
-    desired = _next(present, stamp, {"manifest": _with_wish(present.manifest, request.wish)})
-    return Verdict([_write(desired, changes[request.wish], known.sequence(ref.key))])
+    changes: dict[str, Changed] = {"open": "uncordoned", "cordoned": "cordoned", "drained": "drained"}
+    desired = next_of(present, stamp, {"manifest": _with_wish(present.manifest, request.wish)})
+    return Verdict([write_of(desired, changes[request.wish], known.sequence(ref.key))])
 
 
 # -- one object ----------------------------------------------------------------------------------------------
@@ -231,7 +229,7 @@ def _created(checked: Checked, stamp: Stamp, expected: int) -> Write:
         created_at=stamp.now,
         changed_at=stamp.now,
     )
-    return _write(desired, "created", expected, warnings=checked.warnings)
+    return write_of(desired, "created", expected, warnings=checked.warnings)
 
 
 def _configured(checked: Checked, present: Desired, manifest: JsonObject, stamp: Stamp, expected: int) -> Write:
@@ -242,21 +240,22 @@ def _configured(checked: Checked, present: Desired, manifest: JsonObject, stamp:
             uid=present.uid, number=present.revision, manifest=present.manifest, superseded_at=stamp.now
         )
         revision += 1
-    update = {"ref": checked.ref, "manifest": manifest, "revision": revision}
-    return _write(
-        _next(present, stamp, update), "configured", expected, superseded=superseded, warnings=checked.warnings
+    pins = present.pins if revision == present.revision else {}  # a newer template comes to every member
+    update = {"ref": checked.ref, "manifest": manifest, "revision": revision, "pins": pins}
+    return write_of(
+        next_of(present, stamp, update), "configured", expected, superseded=superseded, warnings=checked.warnings
     )
 
 
-def _next(present: Desired, stamp: Stamp, update: Mapping[str, object]) -> Desired:
+def next_of(present: Desired, stamp: Stamp, update: Mapping[str, object]) -> Desired:
     order = Order(epoch=stamp.epoch, counter=present.order.counter + 1)
     common = {"generation": present.generation + 1, "order": order, "changed_at": stamp.now}
     return present.model_copy(update={**common, **update})
 
 
-def _write(
+def write_of(
     desired: Desired,
-    change: Change,
+    change: Changed,
     expected: int,
     *,
     superseded: Revision | None = None,
@@ -318,5 +317,5 @@ def _with_wish(manifest: JsonObject, wish: str) -> JsonObject:
     return {**manifest, "spec": {**_spec(manifest), "wish": wish}}
 
 
-def _not_found(ref: ObjectRef) -> Fault:
+def not_found(ref: ObjectRef) -> Fault:
     return Fault(str(ref), "", "there is no such object; see `brim get` for those there are", "NotFound")

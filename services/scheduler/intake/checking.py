@@ -10,9 +10,10 @@ from services.scheduler.intake.documents import Document
 from services.scheduler.intake.pods import template_faults
 from shared import names, workloads
 from shared.contracts import annotations as marks
-from shared.contracts import cluster, policy, resource_policy, rollout
+from shared.contracts import cluster, fleet_rollout, policy, resource_policy, rollout
 from shared.contracts.base import JsonObject
 from shared.contracts.cluster import ClusterManifest
+from shared.contracts.fleet_rollout import FleetRollout
 from shared.contracts.policy import Policy
 from shared.contracts.refs import ObjectRef
 from shared.contracts.resource_policy import ResourcePolicy
@@ -79,7 +80,7 @@ _LABEL_NAMED: Final = frozenset({("Namespace", ""), ("Service", ""), (cluster.KI
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
-Model: TypeAlias = Policy | ResourcePolicy | Rollout | ClusterManifest
+Model: TypeAlias = Policy | ResourcePolicy | Rollout | FleetRollout | ClusterManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,8 @@ def _model(ref: ObjectRef, manifest: JsonObject) -> Model | None:
         return ResourcePolicy.read(manifest)
     if rollout.is_rollout(ref.kind, ref.group):
         return Rollout.read(manifest)
+    if fleet_rollout.is_fleet_rollout(ref.kind, ref.group):
+        return FleetRollout.read(manifest)
     if (ref.kind, ref.group) == (cluster.KIND, cluster.GROUP):
         return ClusterManifest.read(manifest)
     return None

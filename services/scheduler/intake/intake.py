@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-from services.scheduler.intake import changes
+from services.scheduler.intake import changes, rolling
 from services.scheduler.intake.changes import Stamp, Verdict
 from services.scheduler.intake.checking import Checked, named
 from services.scheduler.intake.documents import read
@@ -22,7 +22,7 @@ from shared.contracts import subjects
 from shared.contracts.cluster import cluster_ref
 from shared.contracts.outcome import FieldFault, Rejected
 from shared.contracts.refs import ObjectRef
-from shared.contracts.submit import Accepted, Answer, Cordon, Delete, Scale
+from shared.contracts.submit import Accepted, Answer, Cordon, Delete, Roll, Scale
 from shared.errors import Fault, Invalid, Retryable
 from shared.service import root_tasks
 
@@ -38,6 +38,7 @@ _SUBJECTS = {
     "delete": subjects.DELETE,
     "scale": subjects.SCALE,
     "cordon": subjects.CORDON,
+    "roll": subjects.ROLL,
 }
 
 Advise = Callable[[Sequence[Checked]], Mapping[Key, tuple[str, ...]]]
@@ -70,6 +71,7 @@ class Intake:
         preserves: Callable[[ObjectRef], bool],
         advise: Advise,
         is_rolling: Callable[[Key], bool],
+        has_revision: Callable[[str, int], bool],
         metrics: SchedulerMetrics,
     ) -> None:
         self._bus = bus
@@ -79,6 +81,7 @@ class Intake:
         self._preserves = preserves
         self._advise = advise
         self._is_rolling = is_rolling
+        self._has_revision = has_revision
         self._metrics = metrics
         self._store = Store(bus, known, on_stored)
         self._serving: set[str] = set()
@@ -87,6 +90,7 @@ class Intake:
             "delete": self._read_delete,
             "scale": self._read_scale,
             "cordon": self._read_cordon,
+            "roll": self._read_roll,
         }
 
     @property
@@ -199,7 +203,9 @@ class Intake:
     # -- reading ---------------------------------------------------------------------------------------------
 
     def _stamp(self) -> Stamp:
-        return Stamp(self._clock.now(), self._epoch, _new_uid, self._bus.max_payload, self._is_rolling)
+        return Stamp(
+            self._clock.now(), self._epoch, _new_uid, self._bus.max_payload, self._is_rolling, self._has_revision
+        )
 
     def _read_apply(self, data: bytes) -> _Ask:
         sound = read_manifests(data)
@@ -217,6 +223,10 @@ class Intake:
     def _read_cordon(self, data: bytes) -> _Ask:
         request = Cordon.decode(data)
         return _Ask([cluster_ref(request.member)], lambda: changes.cordon(request, self._known, self._stamp()))
+
+    def _read_roll(self, data: bytes) -> _Ask:
+        request = Roll.decode(data)
+        return _Ask(rolling.refs_of(request, self._known), lambda: rolling.roll(request, self._known, self._stamp()))
 
 
 def read_manifests(data: bytes) -> list[Checked]:

@@ -1,0 +1,88 @@
+"""Which revision each share names, and the room that its update takes for a while."""
+
+from __future__ import annotations
+
+from services.scheduler.core import waves
+from services.scheduler.core.drafts import Case, Draft
+from services.scheduler.core.waves import Revisions, Update
+from shared.contracts.placement import Placement
+from shared.contracts.status import Status
+
+
+def settle(case: Case) -> None:
+    """Every present draft gets its revision; `case.waves` and `case.before` what the placement is to remember."""
+    case.before = before_of(case)
+    updates = [_update(case, draft) for draft in case.drafts.values() if draft.present]
+    state = case.previous.waves if case.previous is not None else None
+    found = waves.decide(case.workload.revision, case.before, updates, case.workload.pins, case.plan, state, case.now)
+    case.waves, case.due = found.waves, found.due
+    for code, sentence, member in found.reasons:
+        case.because(code, sentence, member)
+    for draft in case.drafts.values():
+        if draft.present:
+            draft.target = found.targets[draft.member]
+            draft.surge = _surge(case, draft, found)
+
+
+def _update(case: Case, draft: Draft) -> Update:
+    facts = case.fleet.members[draft.member]
+    current = draft.revision if draft.was_present else 0
+    return Update(facts, current, draft.replicas, draft.status, case.values.get(draft.member))
+
+
+def before_of(case: Case) -> int:
+    """The revision that members had until the newest one came; 0 where there was none."""
+    previous = case.previous
+    if previous is None or not previous.revision:
+        return 0
+    if previous.revision == case.workload.revision:
+        return previous.before
+    held = [share.revision for share in previous.shares if share.present and share.revision]
+    if not held:
+        return previous.revision
+    if previous.waves is not None and previous.waves.state != "done":
+        return min(held)
+    if previous.before and _rolling(case):
+        return previous.before
+    return max(held)
+
+
+def _rolling(case: Case) -> bool:
+    return any(status.rolling for status in case.statuses.values())
+
+
+def _surge(case: Case, draft: Draft, found: Revisions) -> int:
+    """Pods beyond its replicas that the member may make while it goes over, in a rollout that goes step by step."""
+    stepwise = found.waves is not None or _rolling(case)
+    if not stepwise or not draft.was_present or not draft.replicas or draft.autoscaled:
+        return 0
+    return case.workload.surge(draft.replicas) if is_updating(draft.target, draft.replicas, draft.status) else 0
+
+
+def is_updating(target: int, replicas: int, status: Status | None) -> bool:
+    """Whether a member has not gone over to this revision with all of its replicas."""
+    return status is None or status.revision != target or status.rolling or status.updated < replicas
+
+
+def watches(placement: Placement, old: Status | None, new: Status) -> bool:
+    """Whether a status can change what revisions the shares name, or the room that they ask for."""
+    share = placement.share(new.member)
+    if share is None or not share.present:
+        return False
+    under_way = placement.waves is not None and placement.waves.state in ("running", "baking")
+    behind = share.revision != placement.revision
+    if not (under_way or behind or share.surge or new.rolling):
+        return False
+    return old is None or _seen(old) != _seen(new)
+
+
+def _seen(status: Status) -> tuple[object, ...]:
+    return (
+        status.revision,
+        status.replicas,
+        status.ready,
+        status.updated,
+        status.restarts,
+        status.rolling,
+        status.observed_generation >= status.generation,
+    )
