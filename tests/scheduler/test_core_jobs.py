@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.scheduler.core.values import Affinity, Gone, StaticWeight, Workload
-from tests.scheduler.core_world import World, decided, deployment, fleet, policy, slots
+from tests.scheduler.core_world import World, decided, deployment, fleet, node, policy, slots
 
 
 def job(parallelism: int, completions: int | None, **more: Any) -> Workload:
@@ -97,6 +97,39 @@ def test_an_indexed_job_goes_whole_to_one_member() -> None:
     assert (world.placed(train), completions(world, train)) == ({"ack": 4}, {"ack": 8})
     big = decided(world, deployment("big", 5, kind="Job", is_job=True, completions=5, indexed=True))
     assert (world.placed(big), "IndexedJob" in world.codes(big)) == ({}, True)
+
+
+# -- what it has reserved ------------------------------------------------------------------------------------------
+
+
+def test_the_pod_that_follows_one_that_succeeded_has_its_room_kept() -> None:
+    world = fleet("idc", rooms={"idc": 2})
+    train = decided(world, job(2, 9))
+    world.delta("idc", node("idc0", 0), node("idc1", 0), bound={train.uid: 2})
+    world.delta("idc", node("idc0", 1))  # one succeeded: it stays bound, and its node is free again
+    world.status(train, "idc", replicas=2, succeeded=1)
+    assert world.state.room.reserved(train.uid, "idc") == 1
+    assert world.placed(decided(world, deployment("web", 1))) == {}
+    world.delta("idc", node("idc0", 0), bound={train.uid: 3})
+    assert world.state.room.reserved(train.uid, "idc") == 0
+
+
+def test_more_parallelism_after_successes_reserves_what_it_adds() -> None:
+    world = fleet("idc", rooms={"idc": 4})
+    decided(world, job(2, 9))
+    world.delta("idc", node("idc0", 0), node("idc1", 0), bound={"uid-train": 7})
+    train = job(4, 9, generation=2)
+    world.status(train, "idc", replicas=2, succeeded=5)
+    decided(world, train)
+    assert (world.placed(train), world.state.room.reserved(train.uid, "idc")) == ({"idc": 4}, 2)
+
+
+def test_at_its_end_a_job_reserves_no_more_than_completions_are_left() -> None:
+    world = fleet("idc", rooms={"idc": 3})
+    train = decided(world, job(3, 4))
+    world.delta("idc", bound={train.uid: 3})
+    world.status(train, "idc", replicas=3, succeeded=3)
+    assert world.state.room.reserved(train.uid, "idc") == 1
 
 
 # -- what ended, and members that left ------------------------------------------------------------------------------

@@ -160,15 +160,21 @@ def begin(case: Case) -> None:
             case.rests[rest.member] = rest
     for share in previous.shares:
         if share.member in case.fleet.members:
-            bound = case.room.bound(case.workload.uid, share.member)
+            bound = _bound(case, share.member)
             draft = _from_share(case, share, bound)
             if not draft.confirmed:
                 case.drafts[share.member] = draft
-            if bound > share.replicas and not case.workload.is_job:  # of a Job those that succeeded count
+            if bound > share.replicas:
                 case.own[share.member] = bound - share.replicas
         elif share.replicas:
             case.cause = "lost"
             case.because("MemberRemoved", "no longer in the fleet; its replicas are replaced", share.member)
+
+
+def _bound(case: Case, member: str) -> int:
+    """Pods that have a node and run. Of a Job those that succeeded count as bound: they had their room."""
+    bound, status = case.room.bound(case.workload.uid, member), case.statuses.get(member)
+    return max(0, bound - status.succeeded) if case.workload.is_job and status is not None else bound
 
 
 def _from_share(case: Case, share: Share, bound: int) -> Draft:

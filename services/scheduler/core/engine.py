@@ -189,6 +189,8 @@ class SchedulerState:
         record.statuses[status.member] = status
         if record.workload is None or record.placement is None or status.uid != record.workload.uid:
             return _NOBODY
+        if record.workload.is_job and status.succeeded != (old.succeeded if old is not None else 0):
+            self._reserve(record, record.placement, record.placement)
         needed = needs_status(record.workload, record.placement, old, status)
         return self._queue([status.ref.key], self._due) if needed else _NOBODY
 
@@ -340,7 +342,11 @@ class SchedulerState:
         if workload.uid != placement.uid:
             self.room.place(placement.uid, [(share.member, ()) for share in placement.shares])
             return
-        self.room.place(placement.uid, [(share.member, components_in(workload, share)) for share in placement.shares])
+        placed = [
+            (share.member, components_in(workload, share, record.succeeded(workload, share.member)))
+            for share in placement.shares
+        ]
+        self.room.place(placement.uid, placed)
         self._wake()
 
     def confirm(self, placement: Placement) -> None:

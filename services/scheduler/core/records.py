@@ -53,6 +53,11 @@ class Record:
         """Statuses that are about this very workload, not a namesake."""
         return {member: status for member, status in self.statuses.items() if status.uid == uid}
 
+    def succeeded(self, workload: Workload, member: str) -> int:
+        """Pods of a Job that did their part there, as far as is known."""
+        status = self.statuses.get(member) if workload.is_job else None
+        return status.succeeded if status is not None and status.uid == workload.uid else 0
+
     def gone(self, member: str) -> bool:
         """The removal that the placement asks for is confirmed."""
         outcome, since = self.outcomes.get(member), self.leaving.get(member)
@@ -163,13 +168,16 @@ def learned(placement: Placement) -> Placement:
     return kept(placement, shares=tuple([share_like(share) for share in placement.shares]))
 
 
-def components_in(workload: Workload, share: Share) -> tuple[Component, ...]:
-    """What a share asks of its member, for reservations."""
+def components_in(workload: Workload, share: Share, succeeded: int = 0) -> tuple[Component, ...]:
+    """What a share asks of its member, for reservations. succeeded: pods of a Job, which stay bound."""
     asks = share.present and not share.finished
     serverless = bool(share.virtual) and not share.elastic
     if workload.divisible:
-        first = workload.components[0]
-        return (Component(first.name, first.shape, share.replicas + share.surge if asks else 0, serverless),)
+        first, count = workload.components[0], share.replicas + share.surge if asks else 0
+        if succeeded and count:
+            left = count if share.completions is None else max(0, share.completions - succeeded)
+            count = succeeded + min(count, left)
+        return (Component(first.name, first.shape, count, serverless),)
     if asks and share.replicas:
         return tuple(replace(component, serverless=serverless) for component in workload.components)
     return tuple(Component(c.name, c.shape, 0) for c in workload.components)
