@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import anyio
 
+from services.inventory.around import Around
 from services.inventory.fleet import Fleet
 from services.inventory.kinds import Kinds
-from services.inventory.member import Around
 from services.inventory.metrics import InventoryMetrics
 from services.inventory.policies import Policies
 from shared.backoff import Backoff, Retries

@@ -121,6 +121,17 @@ def event_time(event: PodEvent) -> float:
     return next((at for at in map(seconds, times) if at is not None), 0.0)
 
 
+def finished_at(pod: Pod) -> float | None:
+    """Unix seconds at which the last of a pod's containers ended; None where none says so."""
+    ends = []
+    for container in pod.status.container_statuses:
+        ended = container.state.get("terminated")
+        at = seconds(str(ended.get("finishedAt"))) if isinstance(ended, dict) else None
+        if at is not None:
+            ends.append(at)
+    return max(ends, default=None)
+
+
 def seconds(timestamp: str | None) -> float | None:
     """Unix seconds of a Kubernetes timestamp; None where there is none, or none that can be read."""
     try:

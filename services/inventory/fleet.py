@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
 
+from services.inventory.around import Around
 from services.inventory.core.health import Watchman
-from services.inventory.member import Around, MemberInventory
+from services.inventory.leavings import Leavings
+from services.inventory.member import MemberInventory
 from shared.backoff import Backoff, Retries
-from shared.bus import Change, View
+from shared.bus import Change
 from shared.contracts import cluster, subjects
 from shared.contracts.cluster import ClusterManifest
 from shared.contracts.desired import Desired
+from shared.contracts.refs import ObjectRef
 from shared.contracts.resource_policy import is_resource_policy
-from shared.errors import BusUnavailable, Invalid, LeaseLost, WriteConflict
+from shared.errors import Invalid, LeaseLost
 
 log = logging.getLogger("brim.inventory")
 
 RETRY = Backoff(base=0.5, maximum=30.0)
-# What is removed with a member: its streams, and their filters.
-STREAMS: Final[Mapping[str, Callable[[str], str]]] = {
-    "CAPACITY": subjects.capacity,
-    "PODS": subjects.pods,
-    "STATUS": subjects.statuses,
-}
 LOOK_AT_LEAST = 0.2  # real seconds between two looks at who is lost
 
 
@@ -49,6 +44,8 @@ class Fleet:
     def __init__(self, around: Around) -> None:
         self._around = around
         self._running: dict[str, _Running] = {}
+        self._desired = around.bus.view("DESIRED")
+        self._leavings = Leavings(around.bus, around.clock, self._running)
         self._complete = False
 
     @property
@@ -57,14 +54,15 @@ class Fleet:
         return self._complete and all(one.inventory.is_ready for one in self._running.values())
 
     async def run(self) -> None:
-        view = self._around.bus.view("DESIRED")
+        view = self._desired
         async with anyio.create_task_group() as group:
             group.start_soon(view.run, name="view of DESIRED")
             await view.ready()
             for subject, message in list(view.items().items()):
                 await self._take(group, Change(subject, message))
-            await self._clear_strangers()
+            await self._leavings.clear_strangers()
             self._complete = True
+            group.start_soon(self._leavings.sweep, name="costs of members that left")
             group.start_soon(self._watch_over, name="who is lost")
             async with aclosing(view.changes()) as changes:
                 async for change in changes:
@@ -96,6 +94,12 @@ class Fleet:
             log.error("what %s holds cannot be read and is left out: %s", change.subject, error)
             return None
 
+    def _is_wanted(self, ref: ObjectRef) -> bool:
+        """Whether the fleet has such an object."""
+        message = self._desired.get(subjects.desired(ref))
+        desired = self._decode(Change(subjects.desired(ref), message))
+        return desired is not None and desired.deleted is None
+
     # -- members ---------------------------------------------------------------------------------------------
 
     async def _put(self, group: TaskGroup, desired: Desired) -> None:
@@ -109,7 +113,7 @@ class Fleet:
             return
         if running is not None:
             await self._stop(manifest.id)
-        inventory = MemberInventory(self._around, manifest)
+        inventory = MemberInventory(self._around, manifest, self._is_wanted)
         running = _Running(manifest, inventory, anyio.CancelScope(), anyio.Event())
         self._running[manifest.id] = running
         self._around.metrics.members.set(len(self._running))
@@ -127,7 +131,7 @@ class Fleet:
                 except* Exception as failed:
                     log.error("member %s failed and begins again: %s", running.cluster.id, failed, exc_info=failed)
                 await anyio.sleep(retries.next_delay())
-                running.inventory = MemberInventory(self._around, running.cluster)
+                running.inventory = MemberInventory(self._around, running.cluster, self._is_wanted)
         running.ended.set()
 
     async def _stop(self, member: str) -> None:
@@ -141,45 +145,7 @@ class Fleet:
             await self._stop(member)
             self._around.metrics.forget_member(member)
             log.info("member %s left the fleet", member)
-            await self._clear(member)
-
-    # -- what members leave behind ---------------------------------------------------------------------------
-
-    async def _clear_strangers(self) -> None:
-        """What is told of members that left while nobody looked."""
-        for stream in STREAMS:
-            async with anyio.create_task_group() as group:
-                view = self._around.bus.view(stream)
-                group.start_soon(view.run)
-                await view.ready()
-                group.cancel_scope.cancel()
-            found = {subjects.member_of(subject) for subject in view.items()}
-            for member in sorted(found - self._running.keys()):
-                await self._clear(member)
-
-    async def _clear(self, member: str) -> None:
-        """Remove all that is told of the member; readers see it at once."""
-        retries = Retries(RETRY)
-        while True:
-            try:
-                for stream, of_member in STREAMS.items():
-                    await self._remove_all(await self._last_of(stream, of_member(member)))
-                return
-            except (BusUnavailable, WriteConflict) as error:
-                log.warning("what member %s left behind will be removed later: %s", member, error)
-                await anyio.sleep(retries.next_delay())
-
-    async def _last_of(self, stream: str, subject: str) -> View:
-        async with anyio.create_task_group() as group:
-            view = self._around.bus.view(stream, [subject])
-            group.start_soon(view.run)
-            await view.ready()
-            group.cancel_scope.cancel()
-        return view
-
-    async def _remove_all(self, view: View) -> None:
-        for subject in list(view.items()):
-            await self._around.bus.remove(subject)
+            await self._leavings.clear(member)
 
     # -- who is lost -----------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from services.inventory.cache import Cache
 from services.inventory.core.facts import Key
 from services.inventory.core.instances import InstanceFacts
 from services.inventory.kinds import WatchedKind
-from services.inventory.projections import ContainerGroup
+from services.inventory.projections import Managed
+from shared.contracts.base import JsonObject
 
 KIND: Final = WatchedKind("eci.brim.dev", "v1alpha1", "ContainerGroup")
 PLURAL: Final = "containergroups"
@@ -20,15 +21,20 @@ _NONE: Final[Mapping[Key, InstanceFacts]] = MappingProxyType({})
 
 
 class Instances:
-    """changed: called with what became of each instance; None for "was not" and "is no more"."""
+    """changed: called with what became of each instance; None for "was not" and "is no more".
+
+    served: the member has them as objects. known: all are listed, or it serves none.
+    """
 
     def __init__(self, changed: Callable[[InstanceFacts | None, InstanceFacts | None], None]) -> None:
         self._changed = changed
         self._by_key: dict[Key, InstanceFacts] = {}
         self._by_pod: dict[Key, dict[Key, InstanceFacts]] = {}
-        self.cache: Cache[ContainerGroup] = Cache(self._object_changed)
+        self.served = False
+        self.known = False
+        self.cache: Cache[Managed] = Cache(self._object_changed)
 
-    def _object_changed(self, key: Key, _before: ContainerGroup | None, after: ContainerGroup | None) -> None:
+    def _object_changed(self, key: Key, _before: Managed | None, after: Managed | None) -> None:
         before = self._by_key.pop(key, None)
         now = _facts(after) if after is not None else None
         if before is not None:
@@ -58,16 +64,21 @@ class Instances:
         return max(mine, key=lambda one: (one.since or 0.0, one.name), default=None)
 
 
-def _facts(group: ContainerGroup) -> InstanceFacts:
-    spec, status = group.spec, group.status
+def _facts(group: Managed) -> InstanceFacts:
+    spec, status = group.spec or {}, group.status or {}
     return InstanceFacts(
         namespace=group.metadata.namespace,
         name=group.metadata.name,
-        pod=spec.pod_name,
-        uid=spec.pod_uid,
-        node=spec.node_name,
-        size=spec.size,
-        spot=spec.spot,
-        since=facts.seconds(status.started_at),
-        until=facts.seconds(status.finished_at),
+        pod=_text(spec, "podName"),
+        uid=_text(spec, "podUid"),
+        node=_text(spec, "nodeName"),
+        size=_text(spec, "size"),
+        spot=spec.get("spot") is True,
+        since=facts.seconds(_text(status, "startedAt")),
+        until=facts.seconds(_text(status, "finishedAt")),
     )
+
+
+def _text(holder: JsonObject, field: str) -> str:
+    found = holder.get(field)
+    return found if isinstance(found, str) else ""

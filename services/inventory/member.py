@@ -13,22 +13,20 @@ from anyio.abc import TaskGroup
 
 from services.inventory import instances, node_pools
 from services.inventory import mirror as sources
+from services.inventory.around import Around
 from services.inventory.cache import Cache
 from services.inventory.capacity_publisher import CapacityPublisher
-from services.inventory.kinds import Kinds, WatchedKind
-from services.inventory.metrics import InventoryMetrics
+from services.inventory.kinds import WatchedKind
 from services.inventory.mirror import Mirror
-from services.inventory.pod_publisher import PodPublisher
-from services.inventory.policies import Policies
-from services.inventory.projections import Autoscaler, ConfigMap, ContainerGroup, Managed, Node, Pod, PodEvent
+from services.inventory.projections import Autoscaler, ConfigMap, Managed, Node, Pod, PodEvent
+from services.inventory.publishers import Publishers
 from services.inventory.reader import Reader
-from services.inventory.status_publisher import StatusPublisher
 from shared.backoff import Backoff, Retries
-from shared.bus import Bus, Message
-from shared.clock import Clock
+from shared.bus import Message
 from shared.contracts import subjects
 from shared.contracts.annotations import MANAGED_LABEL
 from shared.contracts.cluster import ClusterManifest
+from shared.contracts.refs import ObjectRef
 from shared.errors import BrimError, MemberUnavailable, Misconfigured, NotFound, Refused
 from shared.kube import (
     CONFIG_MAPS,
@@ -50,7 +48,6 @@ from shared.kube import (
     WatchOptions,
 )
 from shared.kube.projection import P
-from shared.settings import Settings
 
 log = logging.getLogger("brim.inventory")
 
@@ -65,33 +62,22 @@ RETRY = Backoff(base=0.2, maximum=5.0)  # a member that returns is noticed soon
 UNKNOWN_KIND = Backoff(base=1.0, maximum=30.0)  # a CustomResourceDefinition may come later
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What all members share. epoch: of the lease."""
-
-    bus: Bus
-    clock: Clock
-    settings: Settings
-    metrics: InventoryMetrics
-    kinds: Kinds
-    policies: Policies
-    epoch: int
-
-
 class MemberInventory:
-    """`run` it until the member goes or its manifest changes."""
+    """`run` it until the member goes or its manifest changes. is_wanted: whether the fleet has such an object."""
 
-    def __init__(self, around: Around, cluster: ClusterManifest) -> None:
+    def __init__(self, around: Around, cluster: ClusterManifest, is_wanted: Callable[[ObjectRef], bool]) -> None:
         self._around = around
         self._cluster = cluster
+        self._is_wanted = is_wanted
         self._client: MemberClient | None = None
         self._probe_now = anyio.Event()
-        self.mirror = Mirror(cluster.id, cluster.spec.stock, around.policies, around.clock.now, self._malformed)
+        self.mirror = Mirror(cluster.id, cluster.spec.stock, around.clock.now, around.policies, self._malformed)
         self.mirror.settle_pools()
-        bus, clock, settings, metrics = around.bus, around.clock, around.settings.inventory, around.metrics
-        self.capacity = CapacityPublisher(bus, clock, settings, self.mirror, around.epoch, metrics)
-        self._statuses = StatusPublisher(bus, clock, settings, self.mirror, metrics)
-        self._pods = PodPublisher(bus, clock, settings, self.mirror, metrics)
+        self._told = Publishers(around, self.mirror, self._exists)
+
+    @property
+    def capacity(self) -> CapacityPublisher:
+        return self._told.capacity
 
     @property
     def is_ready(self) -> bool:
@@ -104,27 +90,37 @@ class MemberInventory:
 
     async def run(self) -> None:
         around, mirror = self._around, self.mirror
-        await self._take_over()
+        await self._told.take_over()
         reader = Reader(mirror, lambda: self._client, around.bus.max_payload, around.metrics)
         around.policies.listen(mirror.told_pods.policies_changed)
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self.capacity.run, name=f"capacity {mirror.member}")
-                group.start_soon(self._statuses.run, name=f"status {mirror.member}")
-                group.start_soon(self._pods.run, name=f"pods {mirror.member}")
+                self._told.start(group)
                 group.start_soon(self._serve, subjects.read(mirror.member), reader.answer)
                 group.start_soon(self._serve, subjects.snapshot(mirror.member), self._snapshot)
                 await self._stay_connected()
         finally:
             around.policies.forget(mirror.told_pods.policies_changed)
 
-    async def _take_over(self) -> None:
-        """What the streams hold already."""
-        await self._statuses.compare()
-        await self._pods.compare()
-        for status in self._statuses.told:
-            self._around.kinds.add(status.ref)
-        self.mirror.expected = {(kind.kind, kind.group) for kind in self._around.kinds.all}
+    async def _exists(self, ref: ObjectRef) -> bool | None:
+        """Whether an object is there, or wanted by the fleet; None where the member does not say."""
+        if ref.key in self.mirror or self._is_wanted(ref):
+            return True
+        try:
+            await self._connected().get(ref)
+        except NotFound:
+            return False
+        except Refused as error:
+            return False if error.code == "NoKindMatch" else None
+        except BrimError as error:
+            log.debug("%s", error)
+            return None
+        return True
+
+    def _connected(self) -> MemberClient:
+        if self._client is None:
+            raise MemberUnavailable(f"member {self.mirror.member} is not connected")
+        return self._client
 
     # -- endpoints -------------------------------------------------------------------------------------------
 
@@ -160,14 +156,14 @@ class MemberInventory:
 
     async def _follow(self, client: MemberClient) -> None:
         """Runs until cancelled: watches do not end."""
-        mirror = self.mirror
+        mirror, told = self.mirror, self._told
         async with anyio.create_task_group() as group:
             group.start_soon(self._probe, client)
             start = _Starter(group, self, client)
-            start(NODES, Node, mirror.nodes, sources.NODES, synced=self._pods.recheck)
-            start(PODS, Pod, mirror.pods, sources.PODS, synced=self._pods_listed)
+            start(NODES, Node, mirror.nodes, sources.NODES, synced=told.nodes_listed)
+            start(PODS, Pod, mirror.pods, sources.PODS, synced=told.pods_listed)
             namespaces = mirror.surroundings.namespaces
-            start(NAMESPACES, KubeObject, namespaces, sources.NAMESPACES, synced=self._pods.recheck)
+            start(NAMESPACES, KubeObject, namespaces, sources.NAMESPACES, synced=told.namespaces_listed)
             start(CONFIG_MAPS, ConfigMap, mirror.config_maps, sources.CONFIG_MAPS, namespace=node_pools.NAMESPACE)
             start(HORIZONTAL_POD_AUTOSCALERS, Autoscaler, mirror.autoscalers, "autoscalers")
             start(EVENTS, PodEvent, mirror.events, "events", fields=AUTOSCALER_EVENTS)
@@ -175,10 +171,6 @@ class MemberInventory:
             async with aclosing(self._around.kinds.follow()) as kinds:
                 async for kind in kinds:
                     group.start_soon(self._watch_kind, client, kind, start, name=f"{mirror.member} {kind}")
-
-    def _pods_listed(self) -> None:
-        self.mirror.told_pods.listed()
-        self._pods.recheck()
 
     async def _watch_kind(self, client: MemberClient, kind: WatchedKind, start: _Starter) -> None:
         """Watch the managed objects of a kind."""
@@ -189,21 +181,26 @@ class MemberInventory:
 
         def synced() -> None:
             known()
-            self._statuses.recheck(lambda told: (told[0], told[1]) == key)
+            self._told.kind_listed(key)
 
-        resource = await self._found(client, kind, known)
+        resource = await self._found(client, kind, kind.kind, known)
         cache = self.mirror.add_kind(resource).cache
         start(resource, Managed, cache, kind.kind, labels=MANAGED, synced=synced)
 
     async def _watch_instances(self, client: MemberClient, start: _Starter) -> None:
+        found = self.mirror.instances
+
         def known() -> None:
-            self.mirror.knows_instances = True
-            self._pods_listed()
+            found.known = True
+            self._told.pods_listed()
 
-        resource = await self._found(client, instances.KIND, known)
-        start(resource, ContainerGroup, self.mirror.instances.cache, sources.INSTANCES, synced=known)
+        resource = await self._found(client, instances.KIND, sources.INSTANCES, known)
+        found.served = True
+        start(resource, Managed, found.cache, sources.INSTANCES, synced=known)
 
-    async def _found(self, client: MemberClient, kind: WatchedKind, absent: Callable[[], None]) -> Resource:
+    async def _found(
+        self, client: MemberClient, kind: WatchedKind, source: str, absent: Callable[[], None]
+    ) -> Resource:
         """The resource that serves a kind, which may come later. absent: called while the member serves none."""
         retries = Retries(UNKNOWN_KIND)
         while True:
@@ -211,9 +208,10 @@ class MemberInventory:
                 return await client.resource_of(kind.group, kind.version, kind.kind)
             except Refused as error:
                 log.debug("%s", error)
+                self.mirror.disconnected.discard(source)
                 absent()
             except BrimError as error:
-                self._watch_failed(kind.kind, error)
+                self._watch_failed(source, error)
             await anyio.sleep(retries.next_delay())
 
     async def watch(
@@ -274,7 +272,10 @@ class MemberInventory:
 
     def _watch_failed(self, source: str, error: BrimError) -> None:
         log.info("%s", error)
-        self.mirror.disconnected.add(source)
+        if isinstance(error, Refused) and source not in self.mirror.needed:  # a refusal is an answer, too
+            self.mirror.disconnected.discard(source)
+        else:
+            self.mirror.disconnected.add(source)
         self._around.metrics.disconnects.add(member=self.mirror.member, source=source)
         self._probe_now.set()
 

@@ -25,6 +25,8 @@ class InventoryMetrics:
     statuses: Counter
     pods_told: Gauge
     pod_messages: Counter
+    cost: Counter
+    cost_per_hour: Gauge
     publish_failures: Counter
     malformed: Counter
     reads: Counter
@@ -48,6 +50,8 @@ class InventoryMetrics:
             statuses=metrics.counter("statuses", "Statuses published or removed", member),
             pods_told=metrics.gauge("pods_told", "Pods and instances without a pod that PODS holds", member),
             pod_messages=metrics.counter("pod_messages", "States of pods published or removed", member),
+            cost=metrics.counter("cost", "What pods that ended, or changed their price, came to", ("member", "unit")),
+            cost_per_hour=metrics.gauge("cost_per_hour", "What metered pods cost now", ("member", "unit")),
             publish_failures=metrics.counter("publish_failures", "Publishes that failed and are repeated", member),
             malformed=metrics.counter("malformed", "ConfigMaps of a member that could not be read", source),
             reads=metrics.counter("reads", "Requests answered from the caches or by the member", ("member", "verb")),

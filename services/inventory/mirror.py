@@ -6,14 +6,14 @@ Watches write here, publishers and the read endpoint read here; all in one threa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from services.inventory import facts, node_pools, pod_form
 from services.inventory.cache import Cache
 from services.inventory.core.capacity import Capacity
-from services.inventory.core.facts import Key, PodFacts
+from services.inventory.core.facts import Key, NodeFacts, ObjectKey, PodFacts
 from services.inventory.core.instances import InstanceFacts
 from services.inventory.core.statuses import provisioning_of, status_of
 from services.inventory.core.stock import pools_of
@@ -33,7 +33,6 @@ from shared.fleet import Stock
 from shared.kube import Resource
 
 Kind: TypeAlias = tuple[str, str]  # (kind, group)
-ObjectKey: TypeAlias = tuple[str, str, str, str]  # (kind, group, namespace, name)
 
 # What is watched, as `Mirror.synced` and metrics name it; a managed kind is named by itself.
 NODES: Final = "nodes"
@@ -51,6 +50,20 @@ class ManagedKind:
     cache: Cache[Managed]
 
 
+class Follower(Protocol):
+    """Told of changes after the mirror itself took them."""
+
+    def pod_changed(self, key: Key, before: Pod | None, after: Pod | None) -> None: ...
+
+    def instance_changed(self, before: InstanceFacts | None, after: InstanceFacts | None) -> None: ...
+
+    def node_changed(self, name: str) -> None: ...
+
+    def look_again(self, pods: Iterable[Key]) -> None: ...
+
+    def prices_changed(self) -> None: ...
+
+
 class Mirror:
     """One member. now: the fleet's time. malformed: called with the name of a ConfigMap that cannot be read."""
 
@@ -58,8 +71,8 @@ class Mirror:
         self,
         member: str,
         stock: Stock,
-        policies: Policies,
         now: Callable[[], float],
+        policies: Policies | None = None,
         malformed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.member = member
@@ -83,7 +96,7 @@ class Mirror:
             lambda namespace: self.told_pods.namespace_relabelled(namespace),
         )
         self.instances = Instances(self._instance_changed)
-        self.knows_instances = False  # all are listed, or the member serves none
+        self.followers: list[Follower] = []
         self.told_pods = ToldPods(
             member,
             self.pods.items,
@@ -91,12 +104,13 @@ class Mirror:
             lambda name: ("", name) in self.nodes.items,
             self.surroundings,
             self.instances,
-            policies,
+            policies or Policies(),
             self.owner_of,
             now,
         )
         self.pools: tuple[Pool, ...] = ()
         self._pool_facts = node_pools.pool_facts(stock, {})
+        self._pool_prices: dict[str, float] = {}
         self._pods_of: dict[str, dict[Key, PodFacts]] = {}
         self._owner: dict[str, ObjectKey] = {}
         self._said: dict[str, dict[Key, tuple[float, Provisioning]]] = {}
@@ -118,10 +132,14 @@ class Mirror:
         self.trouble = error
 
     @property
+    def needed(self) -> set[str]:
+        """What the room is computed from."""
+        return {NODES, PODS} | ({CONFIG_MAPS} if self._stock.source == "nodepool-inventory" else set())
+
+    @property
     def has_room(self) -> bool:
         """Whether the room is known: all that it is computed from was listed."""
-        needed = {NODES, PODS} | ({CONFIG_MAPS} if self._stock.source == "nodepool-inventory" else set())
-        return needed <= self.synced
+        return self.needed <= self.synced
 
     @property
     def known_surroundings(self) -> Surroundings | None:
@@ -141,7 +159,7 @@ class Mirror:
 
     def _node_changed(self, key: Key, before: Node | None, after: Node | None) -> None:
         pools_before = dict(self.capacity.pool_nodes)
-        virtual_before = self.capacity.virtual.get(key[1])
+        known, virtual_before = self.capacity.node(key[1]), self.capacity.virtual.get(key[1])
         if after is None:
             self.capacity.drop_node(key[1])
         else:
@@ -151,6 +169,9 @@ class Mirror:
             self._virtual_node_changed(key[1], (virtual is None) != (virtual_before is None))
         if pools_before != self.capacity.pool_nodes:
             self._count_pools()
+        if self.capacity.node(key[1]) is not known:
+            for follower in self.followers:
+                follower.node_changed(key[1])
         self._wake_capacity()
 
     def _virtual_node_changed(self, name: str, came_or_went: bool) -> None:
@@ -177,10 +198,24 @@ class Mirror:
             told = {name: item for (_, name), item in self.config_maps.items.items() if node_pools.is_about_pools(name)}
             self._pool_facts = node_pools.pool_facts(self._stock, told)
             self._count_pools()
+            self._price_pools()
+
+    def _price_pools(self) -> None:
+        prices = {pool.id: pool.price for pool in self._pool_facts if pool.price is not None}
+        if prices != self._pool_prices:
+            self._pool_prices = prices
+            for follower in self.followers:
+                follower.prices_changed()
+
+    def node_price(self, node: NodeFacts) -> float:
+        """What it costs per hour: its pool's price, else what the fleet file says of such nodes; 0 for nothing."""
+        price = self._pool_prices.get(node.pool)
+        return price if price is not None else self._stock.node_price(node.name, node.labels)
 
     def settle_pools(self) -> None:
         """Count the pools of a static table, which no ConfigMap will ever announce."""
         self._count_pools()
+        self._price_pools()
 
     def _pod_changed(self, key: Key, before: Pod | None, after: Pod | None) -> None:
         was = _workload(before)
@@ -201,6 +236,8 @@ class Mirror:
         self.told_pods.pod_changed(key, after)
         for instance in self.instances.of_name(key).values():
             self._charge_instance(instance)
+        for follower in self.followers:
+            follower.pod_changed(key, before, after)
         self._wake_capacity()
 
     def _instance_changed(self, before: InstanceFacts | None, after: InstanceFacts | None) -> None:
@@ -213,6 +250,8 @@ class Mirror:
         elif after is not None:
             self._charge_instance(after)
         self.told_pods.instance_changed(before, after)
+        for follower in self.followers:
+            follower.instance_changed(before, after)
         self._wake_capacity()
 
     def _charge_instance(self, instance: InstanceFacts) -> None:
@@ -284,7 +323,10 @@ class Mirror:
             del self._owner[was]
         if now and self._owner.get(now) != key:
             self._owner[now] = key
-            self.told_pods.look_again(self._pods_of.get(now, ()))
+            pods = self._pods_of.get(now, {})
+            self.told_pods.look_again(pods)
+            for follower in self.followers:
+                follower.look_again(pods)
         self.status_changed.raise_(key)
 
     def owner_of(self, pod: Pod) -> ObjectRef | None:
@@ -316,6 +358,10 @@ class Mirror:
     def _provisioning(self, pods: Mapping[Key, PodFacts]) -> dict[str, Provisioning]:
         said = {pod.uid: self._said[pod.uid] for pod in pods.values() if pod.uid in self._said}
         return {uid: max(meanings.values())[1] for uid, meanings in said.items()}
+
+    def has_object(self, workload: str) -> bool:
+        """Whether the object that bears a workload's mark is known; so are the kinds that are not one's own."""
+        return not workload or workload in self._owner
 
     def traceparent_of(self, workload: str) -> str:
         """As `traceparent`, by the uid that the object is marked with."""

@@ -53,7 +53,7 @@ class PodPublisher(LastValues[Key, Pod]):
         if key in mirror.pods.items:
             return {NODES, PODS, NAMESPACES} <= mirror.synced
         has_instance = told is not None and told.instance is not None
-        return PODS in mirror.synced and (mirror.knows_instances or not has_instance)
+        return PODS in mirror.synced and (mirror.instances.known or not has_instance)
 
     def _trace(self, key: Key, before: Pod | None, after: Pod) -> tuple[AbstractContextManager[object], str]:
         """It belongs to the change that made the pod, where brim made it."""

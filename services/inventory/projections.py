@@ -201,25 +201,6 @@ class ConfigMap(KubeObject):
     data: dict[str, str] = {}
 
 
-class ContainerGroup(KubeObject):
-    """A serverless instance of a simulated member (eci.brim.dev)."""
-
-    class Spec(Projection):
-        pod_name: str = ""
-        pod_uid: str = ""
-        node_name: str = ""
-        size: str = ""
-        spot: bool = False
-
-    class Status(Projection):
-        phase: str = ""
-        started_at: str | None = None
-        finished_at: str | None = None
-
-    spec: Spec = Spec()
-    status: Status = Status()
-
-
 class InvolvedObject(Projection):
     kind: str = ""
     namespace: str = ""

@@ -1,4 +1,4 @@
-"""brim.read.<member>: what people see of a member. Pods, nodes and pools come from the caches, the rest, and
+"""brim.read.<member>: what people see of a member. Pods, nodes, pools and instances come from the caches, the rest, and
 whole objects, events and logs, from the member itself. Secrets are not read: whoever may use the bus must not
 see what only the members' administrators may."""
 
@@ -11,9 +11,10 @@ from typing import TypeVar
 
 from pydantic import JsonValue
 
+from services.inventory import instances
 from services.inventory.core import selectors
 from services.inventory.metrics import InventoryMetrics
-from services.inventory.mirror import Mirror
+from services.inventory.mirror import INSTANCES, Mirror
 from services.inventory.projections import Managed
 from shared.bus import Message
 from shared.clock import rfc3339
@@ -25,6 +26,7 @@ from shared.kube import EVENTS, KubeObject, MemberClient, Resource
 
 HEADROOM = 16 * 1024  # bytes of an answer for all but its items
 POOL_API_VERSION = "brim.dev/v1alpha1"
+INSTANCE_API_VERSION = f"{instances.KIND.group}/{instances.KIND.version}"
 
 K = TypeVar("K", bound=KubeObject)
 
@@ -85,22 +87,24 @@ class Reader:
     async def _list(self, read: Read) -> ReadAnswer:
         match read.resource, read.group:
             case "pods", "":
-                return self._page(read, self._mirror.pods.items, "Pod")
+                return self._page(read, self._mirror.pods.items, "v1", "Pod")
             case "nodes", "":
-                return self._page(read, self._mirror.nodes.items, "Node")
+                return self._page(read, self._mirror.nodes.items, "v1", "Node")
+            case instances.PLURAL, instances.KIND.group if INSTANCES in self._mirror.synced:
+                return self._page(read, self._mirror.instances.cache.items, INSTANCE_API_VERSION, instances.KIND.kind)
             case "pools", _:
                 return ReadAnswer(items=tuple(self._pools()))
             case _:
                 return await self._list_live(read)
 
-    def _page(self, read: Read, items: Mapping[tuple[str, str], KubeObject], kind: str) -> ReadAnswer:
+    def _page(self, read: Read, items: Mapping[tuple[str, str], KubeObject], api_version: str, kind: str) -> ReadAnswer:
         wanted = selectors.parse(read.selector)
         keys = sorted(key for key in items if _is_meant(read, key))
         if read.after:
             namespace, _, name = read.after.partition("/")
             keys = keys[bisect.bisect_right(keys, (namespace, name)) :]
         fitting = (items[key] for key in keys if all(one.fits(items[key].metadata.labels) for one in wanted))
-        shown = (("/".join(item.key), {"apiVersion": "v1", "kind": kind, **_dump(item)}) for item in fitting)
+        shown = (("/".join(item.key), {"apiVersion": api_version, "kind": kind, **_dump(item)}) for item in fitting)
         return _fill(shown, read.limit, self._room)
 
     def _pools(self) -> Iterator[JsonObject]:

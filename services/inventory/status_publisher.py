@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
+from services.inventory.core.facts import ObjectKey
 from services.inventory.last_values import LastValues
 from services.inventory.metrics import InventoryMetrics
-from services.inventory.mirror import Mirror, ObjectKey
+from services.inventory.mirror import Mirror
 from shared import telemetry
 from shared.bus import Bus
 from shared.clock import Clock

@@ -48,3 +48,8 @@ class Cost(Contract):
     @property
     def per_hour(self) -> float:
         return sum(meter.per_hour for meter in self.meters)
+
+    def amount(self, at: float) -> float:
+        """What it comes to at a moment. at: Unix seconds."""
+        running = sum(max(0.0, at - meter.since) / 3600.0 * meter.per_hour for meter in self.meters)
+        return sum(one.amount for one in self.booked) + running

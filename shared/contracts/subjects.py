@@ -101,6 +101,11 @@ def cost(member: str, ref: ObjectRef) -> str:
     return f"brim.cost.{encode(member)}.{_object(ref)}"
 
 
+def costs(member: str) -> str:
+    """Filter: every cost in a member."""
+    return f"brim.cost.{encode(member)}.>"
+
+
 def status(member: str, ref: ObjectRef) -> str:
     return f"brim.status.{encode(member)}.{_object(ref)}"
 

@@ -116,3 +116,32 @@ async def test_a_member_that_is_away_is_named_with_the_time_it_last_answered(fle
             return False
 
         await eventually(away)
+
+
+VIRTUAL = parse(
+    """
+members:
+- id: idc
+  simulated:
+    virtualNodes: [{zone: cn-a}]
+    delays: {start: 0.01, stop: 0.01, eciStart: 0.01, imagePull: 0.01}
+"""
+)
+
+
+async def test_serverless_instances_come_from_the_cache_whole(fleetside, eventually) -> None:
+    async with fleetside(VIRTUAL) as side, side.inventory(), side.client("idc") as client:
+        on_eci = pod("p", "a")
+        on_eci["spec"] |= {"nodeName": "virtual-kubelet-cn-a"}  # type: ignore[operator]
+        await client.create(on_eci)
+        question = {"verb": "list", "group": "eci.brim.dev", "resource": "containergroups"}
+
+        async def runs() -> bool:
+            found = (await side.read("idc", **question)).items
+            return [one["status"].get("phase") for one in found] == ["Running"]
+
+        await eventually(runs)
+        (instance,) = (await side.read("idc", **question, namespace="default")).items
+        assert (instance["apiVersion"], instance["kind"]) == ("eci.brim.dev/v1alpha1", "ContainerGroup")
+        assert instance["spec"]["podName"] == "p"
+        assert instance["spec"]["hourlyPrice"] == 0.0

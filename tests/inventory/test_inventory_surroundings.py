@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from shared.contracts.refs import ObjectRef
 from shared.fleet import parse
 
@@ -18,6 +20,8 @@ members:
 - id: bare
   stock: {source: none, virtual: [{vcpu: 7}]}
   simulated: {nodes: [{name: bare, allocatable: {cpu: "2", memory: 4Gi}}]}
+- id: third
+  simulated: {nodes: [{name: third, allocatable: {cpu: "2", memory: 4Gi}}]}
 """
 )
 VIRTUAL = "virtual-kubelet-cn-a"
@@ -118,3 +122,23 @@ async def test_a_virtual_node_that_is_not_ready_is_no_room(fleetside, eventually
         await eventually(lambda: phase("unready"))
         side.members["idc"].set_node_ready(VIRTUAL, True)
         await eventually(lambda: phase("virtual"))
+
+
+@pytest.mark.parametrize("denied", ["namespaces", "configmaps"])
+async def test_what_a_member_does_not_let_be_seen_leaves_its_room_known(fleetside, eventually, denied: str) -> None:
+    """Nothing is decided inside it then: whoever reads cannot know who asks for ECI."""
+    async with fleetside(FLEET, heartbeat=0.1, lost_after=1.0) as side:
+        side.members["bare"].faults.answer(403, method="GET", path=f"/{denied}[?]")
+        async with side.inventory():
+
+            async def is_lost(lost: bool) -> bool:
+                beat = (await side.replayed("bare")).heartbeat
+                return beat is not None and beat.lost is lost
+
+            known = await side.replayed("bare")
+            assert known.free_cpu == {"bare": 2000}
+            assert known.surroundings is None
+            await side.members["bare"].pause()
+            await eventually(lambda: is_lost(True))
+            await side.members["bare"].resume()
+            await eventually(lambda: is_lost(False))

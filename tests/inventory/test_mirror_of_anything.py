@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from services.inventory.core.deltas import Ledger
 from services.inventory.mirror import Mirror
-from services.inventory.policies import Policies
-from services.inventory.projections import Autoscaler, ConfigMap, ContainerGroup, Managed, Node, Pod, PodEvent
+from services.inventory.projections import Autoscaler, ConfigMap, Managed, Node, Pod, PodEvent
+from services.inventory.spending import Spending
 from shared.contracts.capacity import decode_capacity
+from shared.contracts.cost import Cost
 from shared.contracts.pod import Pod as ToldPod
 from shared.contracts.status import Status
-from shared.fleet import Stock
+from shared.fleet import NodePrice, Stock
 from shared.kube import KubeObject, Resource
 
 TEXTS = [
@@ -96,7 +97,13 @@ pod_bodies: dict[str, Any] = {
 }
 instance_bodies: dict[str, Any] = {
     "spec": st.fixed_dictionaries(
-        {}, optional={"podName": st.sampled_from(["a", "b-0"]), "podUid": texts, "nodeName": texts, "size": texts}
+        {},
+        optional={
+            "podName": st.sampled_from(["a", "b-0"]),
+            "podUid": json_values,
+            "nodeName": texts,
+            "size": json_values,
+        },
     ),
     "status": st.fixed_dictionaries({}, optional={"startedAt": texts, "finishedAt": texts}),
 }
@@ -127,6 +134,11 @@ map_bodies: dict[str, Any] = {
     "data": tables | st.fixed_dictionaries({"scaling_configurations": json_values.map(json.dumps)})
 }
 
+
+class Instance(Managed):
+    """A serverless instance."""
+
+
 KINDS = [
     Resource("apps", "v1", "Deployment", "deployments"),
     Resource("apps", "v1", "StatefulSet", "statefulsets"),
@@ -137,7 +149,7 @@ KINDS = [
 bodies = st.one_of(
     st.tuples(st.just(Node), st.fixed_dictionaries({"metadata": metadata}, optional=node_bodies)),
     st.tuples(st.just(Pod), st.fixed_dictionaries({"metadata": metadata}, optional=pod_bodies)),
-    st.tuples(st.just(ContainerGroup), st.fixed_dictionaries({"metadata": metadata}, optional=instance_bodies)),
+    st.tuples(st.just(Instance), st.fixed_dictionaries({"metadata": metadata}, optional=instance_bodies)),
     st.tuples(st.just(Managed), st.fixed_dictionaries({"metadata": metadata}, optional=managed_bodies)),
     st.tuples(st.just(PodEvent), st.fixed_dictionaries({"metadata": metadata}, optional=event_bodies)),
     st.tuples(st.just(Autoscaler), st.fixed_dictionaries({"metadata": metadata})),
@@ -146,7 +158,11 @@ bodies = st.one_of(
 
 
 def mirror() -> Mirror:
-    made = Mirror("idc", Stock(source="nodepool-inventory"), Policies(), lambda: 1_000_000.0)
+    stock = Stock(source="nodepool-inventory", nodes=(NodePrice(price=2.0),))
+    made = Mirror("idc", stock, lambda: 1_000_000.0)
+    made.synced |= {"nodes", "pods"}
+    made.instances.known = True
+    made.followers.append(Spending(made, lambda: 1_000_000.0))
     for kind in KINDS:
         made.add_kind(kind)
     return made
@@ -158,7 +174,7 @@ def put(held: Mirror, item: KubeObject, kind: Resource) -> None:
             held.nodes.put(item)
         case Pod():
             held.pods.put(item)
-        case ContainerGroup():
+        case Instance():
             held.instances.cache.put(item)
         case Managed():
             held.add_kind(kind).cache.put(item)
@@ -197,6 +213,13 @@ def test_the_mirror_holds_whatever_has_the_form_of_an_object(steps: list[Any]) -
         told = held.told_pods.value(name)
         if told is not None:
             assert ToldPod.decode(told.encode()) == told
+    (spending,) = held.followers
+    assert isinstance(spending, Spending)
+    spending.listed()
+    for account in spending.changed.take():
+        cost = spending.value(account)
+        if cost is not None:
+            assert Cost.decode(cost.encode()) == cost
 
 
 @pytest.mark.parametrize("annotation", ["\u00b2", "\u0663", "9" * 5000, "-1", "x"])

@@ -111,7 +111,7 @@ class _Node:
 
 
 class Capacity:
-    """All nodes and pods of one member. `take` says what changed since it was last asked."""
+    """All nodes and pods of one member. `take` says what changed since it was last asked. virtual: nodes by name."""
 
     def __init__(self, upcoming_for: float = UPCOMING_FOR) -> None:
         self._upcoming_for = upcoming_for
@@ -154,6 +154,11 @@ class Capacity:
             self._upcoming.add(facts.name)
         self._changed.add(facts.name)
         self._removed.discard(facts.name)
+
+    def node(self, name: str) -> NodeFacts | None:
+        """The same object for as long as nothing about the node has changed."""
+        known = self._nodes.get(name)
+        return known.facts if known is not None else None
 
     def drop_node(self, name: str) -> None:
         known = self._nodes.pop(name, None)

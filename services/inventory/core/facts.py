@@ -9,6 +9,7 @@ from typing import TypeAlias
 from shared.units import POOL_LABEL, VIRTUAL_LABEL, VIRTUAL_TAINT
 
 Key: TypeAlias = tuple[str, str]  # (namespace, name)
+ObjectKey: TypeAlias = tuple[str, str, str, str]  # (kind, group, namespace, name)
 TaintFacts: TypeAlias = tuple[str, str, str]  # (key, value, effect)
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
