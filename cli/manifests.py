@@ -12,10 +12,10 @@ import click
 
 from cli.json_values import text
 from cli.kinds import CLUSTER_SCOPED
-from services.scheduler.intake.documents import read
 from shared import fleet
 from shared.contracts.base import JsonObject
 from shared.contracts.cluster import cluster_of
+from shared.documents import read
 from shared.errors import Fault, Invalid, Misconfigured
 
 SUFFIXES = (".yaml", ".yml", ".json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -15,12 +15,12 @@ from services.scheduler.core.engine import SchedulerState
 from services.scheduler.core.fits import takes
 from services.scheduler.core.nodes import Class
 from services.scheduler.core.values import Shape, Taint, Workload
-from services.scheduler.intake import changes, documents
+from services.scheduler.intake import changes
 from services.scheduler.intake.changes import Stamp
 from services.scheduler.intake.known import Known
 from services.scheduler.normalise import wanted_of
+from shared import described, documents, quantities
 from shared import fleet as fleet_file
-from shared import quantities
 from shared.contracts.base import JsonObject, faults_of
 from shared.contracts.capacity import NodeClass, NodeColumns, Pool, Snapshot
 from shared.contracts.capacity import Taint as NodeTaint
@@ -30,6 +30,7 @@ from shared.contracts.outcome import FieldFault
 from shared.contracts.placement import Placement, Share
 from shared.contracts.refs import Order
 from shared.contracts.submit import Planned
+from shared.described import DescribedNode
 from shared.errors import Fault, Invalid, Misconfigured
 from shared.fleet import Kubeconfig, Member, NodePool
 
@@ -139,32 +140,21 @@ def _decide(members: Sequence[Member], desired: Sequence[Desired], previous: Pre
 def _room(member: Member) -> _Room:
     if member.simulated is None:
         raise Invalid([Fault(f"member {member.id}", "simulated", "an offline plan needs its nodes described here")])
-    nodes = [
-        _node(
-            group.name if group.count == 1 else f"{group.name}-{number}", group.allocatable, group.labels, group.taints
-        )
-        for group in member.simulated.nodes
-        for number in range(group.count)
-    ]
-    for virtual in member.simulated.virtual_nodes:
-        labels = {"type": "virtual-kubelet", "topology.kubernetes.io/zone": virtual.zone}
-        taint = fleet_file.Taint(key="virtual-kubelet.io/provider", value="alibabacloud", effect="NoSchedule")
-        node = _node(virtual.node_name, virtual.allocatable, labels, (taint,))
-        node.virtual = True
-        nodes.append(node)
-    return _Room(member, nodes)
+    room = _Room(member, [_node(node) for node in described.standing_nodes(member)])
+    for pool in member.simulated.pools:
+        room.nodes += [_node(described.pool_node(member, pool, f"{pool.id}-{number}")) for number in range(pool.min)]
+        room.added[pool.id] = pool.min
+    return room
 
 
-def _node(
-    name: str, allocatable: dict[str, str], labels: dict[str, str], taints: tuple[fleet_file.Taint, ...]
-) -> _Node:
-    amounts = _amounts(allocatable)
-    facts = Class(dict(labels), tuple(Taint(taint.key, taint.value, taint.effect) for taint in taints), False)
-    return _Node(name, facts, amounts, dict(amounts))
+def _node(node: DescribedNode) -> _Node:
+    amounts = _amounts(node.allocatable)
+    facts = Class(dict(node.labels), tuple(Taint(taint.key, taint.value, taint.effect) for taint in node.taints), False)
+    return _Node(node.name, facts, amounts, dict(amounts), node.virtual)
 
 
-def _amounts(texts: dict[str, str]) -> dict[str, int]:
-    return {"pods": 110} | {resource: quantities.amount(resource, text) for resource, text in texts.items()}
+def _amounts(texts: Mapping[str, str]) -> dict[str, int]:
+    return {resource: quantities.amount(resource, text) for resource, text in texts.items()}
 
 
 def _run(rooms: dict[str, _Room], workloads: Sequence[Workload], previous: Previous) -> list[Placement]:
@@ -198,7 +188,7 @@ def _start(room: _Room, shape: Shape) -> None:
     assert room.member.simulated is not None
     for pool in room.member.simulated.pools:
         count = room.added.get(pool.id, 0)
-        node = _node(f"{pool.id}-{count}", pool.allocatable, pool.labels, pool.taints)
+        node = _node(described.pool_node(room.member, pool, f"{pool.id}-{count}"))
         if count < _most(pool) and node.take(shape):
             room.added[pool.id] = count + 1
             room.nodes.append(node)
@@ -242,7 +232,7 @@ def _snapshot(room: _Room, now: float) -> Snapshot:
             allocatable={name: [node.allocatable.get(name, 0) for node in room.nodes] for name in resources},
             free={name: [node.free.get(name, 0) for node in room.nodes] for name in resources},
         ),
-        pools=tuple(_pool(pool, room.added.get(pool.id, 0)) for pool in room.member.simulated.pools),
+        pools=tuple(_pool(room.member, pool, room.added.get(pool.id, 0)) for pool in room.member.simulated.pools),
         bound=room.bound,
     )
 
@@ -252,16 +242,16 @@ def _class(node: _Node) -> NodeClass:
     return NodeClass(labels=node.facts.labels, taints=taints)
 
 
-def _pool(pool: NodePool, added: int) -> Pool:
+def _pool(member: Member, pool: NodePool, added: int) -> Pool:
     return Pool(
         id=pool.id,
         instance_type=pool.instance_type,
-        allocatable=_amounts(pool.allocatable),
-        labels=pool.labels,
+        allocatable=_amounts({**described.PODS, **pool.allocatable}),
+        labels=described.pool_labels(member, pool),
         taints=tuple(NodeTaint(key=taint.key, value=taint.value, effect=taint.effect) for taint in pool.taints),
         min=pool.min,
         max=pool.max,
         nodes=added,
-        stock=None if pool.stock is None else pool.stock - added,
+        stock=None if pool.stock is None else max(0, pool.stock - added),
         price=pool.price,
     )

@@ -6,11 +6,11 @@ a kubeconfig context, or simulated from the description given here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,15 +24,26 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from shared import eci, names, quantities
-from shared.errors import Fault, Invalid, Misconfigured
+from shared import documents, eci, names, quantities
+from shared.errors import Invalid, Misconfigured
+from shared.faults import faults_of
 
 API_VERSION = "brim.dev/v1alpha1"
 
 
 def _resource_list(value: dict[str, str]) -> dict[str, str]:
     for resource, text in value.items():
-        quantities.amount(resource, text)
+        try:
+            quantities.amount(resource, text)
+        except ValueError as error:
+            told = str(error)
+            raise ValueError(told if told.startswith(resource) else f"{resource}: {told}") from None
+    return value
+
+
+def _labels(value: dict[str, str]) -> dict[str, str]:
+    for key, text in value.items():
+        names.require_label(key, text)
     return value
 
 
@@ -41,7 +52,21 @@ def _dns_label(value: str) -> str:
     return value
 
 
+def _dns_name(value: str) -> str:
+    names.require_dns_subdomain(value)
+    return value
+
+
+def _once(what: str, given: Sequence[str]) -> None:
+    """Raises ValueError for the first that is given twice, with its places."""
+    for place, one in enumerate(given):
+        if one in given[:place]:
+            raise ValueError(f"{what} {one!r} is given twice, at [{given.index(one)}] and [{place}]")
+
+
 MemberId = Annotated[str, AfterValidator(_dns_label)]
+NodeName = Annotated[str, AfterValidator(_dns_name)]
+Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 ResourceList = Annotated[dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]], AfterValidator(_resource_list)]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # per hour, in the fleet's one currency
 
@@ -71,11 +96,11 @@ class NodeGroup(_Model):
     price: per node and hour; None is "paid for anyway".
     """
 
-    name: str = "node"
+    name: NodeName = "node"
     count: int = Field(1, ge=0, le=20_000)
     allocatable: ResourceList
     capacity: ResourceList = {}
-    labels: dict[str, str] = {}
+    labels: Labels = {}
     taints: tuple[Taint, ...] = ()
     price: Price | None = None
 
@@ -89,6 +114,10 @@ class NodeGroup(_Model):
                 raise ValueError(f"{resource} is {text}, less than the {used} that is allocatable")
         return capacity
 
+    @property
+    def node_names(self) -> list[str]:
+        return [self.name] if self.count == 1 else [f"{self.name}-{index}" for index in range(self.count)]
+
 
 class NodePool(_Model):
     """Nodes that the member's autoscaler can add.
@@ -100,7 +129,7 @@ class NodePool(_Model):
     id: MemberId
     instance_type: str
     allocatable: ResourceList
-    labels: dict[str, str] = {}
+    labels: Labels = {}
     taints: tuple[Taint, ...] = ()
     min: int = Field(0, ge=0)
     max: int = Field(ge=0, le=20_000)
@@ -228,12 +257,27 @@ class Simulated(_Model):
     delays: Delays = Delays()
     version: str = "v1.34.1"
 
+    @field_validator("nodes")
+    @classmethod
+    def _each_name_once(cls, nodes: tuple[NodeGroup, ...]) -> tuple[NodeGroup, ...]:
+        taken: dict[str, int] = {}
+        for place, group in enumerate(nodes):
+            for name in group.node_names:
+                if name in taken:
+                    raise ValueError(f"node name {name!r} is given twice, by [{taken[name]}] and [{place}]")
+                taken[name] = place
+        return nodes
+
+    @field_validator("pools")
+    @classmethod
+    def _each_pool_once(cls, pools: tuple[NodePool, ...]) -> tuple[NodePool, ...]:
+        _once("pool", [pool.id for pool in pools])
+        return pools
+
     @field_validator("virtual_nodes")
     @classmethod
     def _one_per_zone(cls, virtual_nodes: tuple[VirtualNode, ...]) -> tuple[VirtualNode, ...]:
-        zones = [one.zone for one in virtual_nodes]
-        if twice := next((zone for zone in zones if zones.count(zone) > 1), None):
-            raise ValueError(f"zone {twice!r} is given twice")
+        _once("zone", [one.zone for one in virtual_nodes])
         return virtual_nodes
 
     @property
@@ -266,7 +310,7 @@ class NodePrice(_Model):
     What is not given is not asked for."""
 
     name: str = ""
-    labels: dict[str, str] = {}
+    labels: Labels = {}
     price: Price
 
     def is_of(self, name: str, labels: Mapping[str, str]) -> bool:
@@ -325,7 +369,7 @@ class Member(_Model):
     provider: str = ""
     region: str = ""
     zone: str = ""
-    labels: dict[str, str] = {}
+    labels: Labels = {}
     taints: tuple[Taint, ...] = ()
     kubeconfig: Kubeconfig | None = None
     simulated: Simulated | None = None
@@ -362,14 +406,12 @@ class Fleet(_Model):
     def _some_and_each_once(cls, members: tuple[Member, ...]) -> tuple[Member, ...]:
         if not members:
             raise ValueError("a fleet has at least one member")
-        ids = [member.id for member in members]
-        if twice := next((one for one in ids if ids.count(one) > 1), None):
-            raise ValueError(f"member id {twice!r} is given twice")
+        _once("member", [member.id for member in members])
         return members
 
 
 def load(path: Path) -> Fleet:
-    """Read a fleet file. Raises Misconfigured (no file, no YAML) or Invalid (with every fault in it)."""
+    """Read a fleet file. Raises Misconfigured (no file, not one document) or Invalid (with every fault in it)."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -379,23 +421,17 @@ def load(path: Path) -> Fleet:
 
 def parse(text: str, *, source: str = "fleet file") -> Fleet:
     """`load` for text already read."""
+    values, malformed = documents.parse(text)
+    if malformed is not None:
+        raise Invalid([replace(malformed, object=source)])
+    found = [value for value in values if value is not None]
+    if len(found) != 1:
+        what = f"holds {len(found)} documents" if found else "is empty"
+        raise Misconfigured(f"{source} {what}: a fleet file is one document, of kind Fleet")
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise Misconfigured(f"{source} is not YAML: {error}") from error
-    try:
-        return Fleet.model_validate(document)
+        return Fleet.model_validate(found[0])
     except ValidationError as error:
-        raise Invalid(
-            [Fault(source, _path(e["loc"]), e["msg"].removeprefix("Value error, ")) for e in error.errors()]
-        ) from error
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text.removeprefix(".")
+        raise Invalid(faults_of(error, source)) from None
 
 
 def schema() -> dict[str, JsonValue]:

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from shared import quantities
+from shared.described import MANAGED_LABEL, POOL_LABEL, pool_node
 from shared.fleet import Member, NodePool
 from simulator import cloud, objects
 from simulator.admission import OWN_SCHEDULERS
@@ -24,8 +25,6 @@ NAME = "autoscaler"
 SOURCE = "GOATScaler"
 BATCH = 180  # nodes in one order
 AGAIN = 30.0  # fleet seconds after which pods that still wait are looked at again
-POOL_LABEL = "alibabacloud.com/nodepool-id"
-MANAGED = "goatscaler.io/managed"
 
 
 @dataclass(slots=True)
@@ -116,7 +115,7 @@ class Autoscaler:
             self._upcoming.pop(name, None)
             self._idle_since.pop(name, None)
             pool_id = objects.labels(change.object).get(POOL_LABEL)
-            if pool_id in self._pools and MANAGED in objects.labels(change.object):
+            if pool_id in self._pools and MANAGED_LABEL in objects.labels(change.object):
                 self.stock.add(pool_id, 1)
         elif _takes_pods(change.object):
             self._upcoming.pop(name, None)
@@ -204,14 +203,14 @@ class Autoscaler:
         self._cluster.queue.add_at(NAME, "", self._cluster.now() + AGAIN)
 
     def _create_node(self, pool: NodePool, name: str, *, ready: bool) -> None:
-        node = cloud.pool_node(self._cluster, self._member, pool, name, ready=ready)
+        node = cloud.node(self._cluster, pool_node(self._member, pool, name), ready=ready)
         self._cluster.store.create("nodes", node)
 
     # -- shrinking
 
     def _watch_idle(self, name: str) -> None:
         node = self._cluster.store.get("nodes", "", name)
-        if node is None or MANAGED not in objects.labels(node) or not objects.ready(node):
+        if node is None or MANAGED_LABEL not in objects.labels(node) or not objects.ready(node):
             return
         if any(not _is_daemon(pod) and not objects.finished(pod) for pod in self._cluster.store.pods_on(name)):
             self._idle_since.pop(name, None)
@@ -250,7 +249,7 @@ class _Plan:
         self._size = {pool_id: len(scaler.members_of(pool_id)) for pool_id in scaler.stock.pools}
         self._cursor: dict[tuple[bytes, tuple[tuple[str, int], ...]], int] = {}
         self._templates = {
-            pool.id: cloud.pool_node(scaler._cluster, scaler._member, pool, "template", ready=True)
+            pool.id: cloud.node(scaler._cluster, pool_node(scaler._member, pool, "template"))
             for pool in scaler.stock.pools.values()
         }
 

@@ -6,7 +6,8 @@ import uuid
 import zlib
 
 from shared.clock import rfc3339
-from shared.fleet import Member, NodeGroup, NodePool, Taint, VirtualNode
+from shared.described import DescribedNode, standing_nodes
+from shared.fleet import Member
 from simulator import objects
 from simulator.admission import PRIORITY_CLASSES
 from simulator.cluster import Cluster
@@ -26,11 +27,9 @@ def populate(cluster: Cluster, member: Member) -> None:
     for name, value in PRIORITIES.items():
         if cluster.store.get(PRIORITY_CLASSES, "", name) is None:
             cluster.store.create(PRIORITY_CLASSES, priority_class(name, value))
-    nodes = [node for group in member.simulated.nodes for node in group_nodes(cluster, member, group)]
-    nodes += [virtual_node(cluster, member, one) for one in member.simulated.virtual_nodes]
-    for node in nodes:
-        if cluster.store.get("nodes", "", objects.name(node)) is None:
-            cluster.store.create("nodes", node)
+    for one in standing_nodes(member):
+        if cluster.store.get("nodes", "", one.name) is None:
+            cluster.store.create("nodes", node(cluster, one))
 
 
 def namespace(name: str) -> Object:
@@ -54,82 +53,29 @@ def priority_class(name: str, value: int) -> Object:
     }
 
 
-def _place_labels(member: Member, zone: str = "") -> dict[str, str]:
-    labels = {}
-    if member.region:
-        labels["topology.kubernetes.io/region"] = member.region
-    if zone or member.zone:
-        labels["topology.kubernetes.io/zone"] = zone or member.zone
-    return labels
-
-
-def group_nodes(cluster: Cluster, member: Member, group: NodeGroup) -> list[Object]:
-    names = [group.name] if group.count == 1 else [f"{group.name}-{index}" for index in range(group.count)]
-    labels = {**_place_labels(member), **group.labels}
-    made = [node(cluster, name, group.allocatable, labels, group.taints) for name in names]
-    return [objects.with_status(one, capacity={**one["status"]["capacity"], **group.capacity}) for one in made]
-
-
-def virtual_node(cluster: Cluster, member: Member, one: VirtualNode) -> Object:
-    """A virtual node as ACK's virtual-kubelet registers it."""
-    labels = {
-        **_place_labels(member, one.zone),
-        "type": "virtual-kubelet",
-        "kubernetes.io/role": "agent",
-        "alpha.service-controller.kubernetes.io/exclude-balancer": "true",
-    }
-    taint = Taint(key="virtual-kubelet.io/provider", value="alibabacloud", effect="NoSchedule")
-    return node(cluster, one.node_name, one.allocatable, labels, (taint,))
-
-
-def pool_node(cluster: Cluster, member: Member, pool: NodePool, name: str, *, ready: bool) -> Object:
-    """A node as the autoscaler adds it."""
-    labels = {
-        **_place_labels(member),
-        **pool.labels,
-        "alibabacloud.com/nodepool-id": pool.id,
-        "goatscaler.io/managed": "true",
-        "node.kubernetes.io/instance-type": pool.instance_type,
-    }
-    return node(cluster, name, pool.allocatable, labels, pool.taints, ready=ready)
-
-
-def node(
-    cluster: Cluster,
-    name: str,
-    allocatable: dict[str, str],
-    labels: dict[str, str],
-    taints: tuple[Taint, ...],
-    *,
-    ready: bool = True,
-) -> Object:
-    """A Node object. Resources that the fleet file leaves out get a usual size: 110 pods."""
-    resources = {"pods": "110", **allocatable}
+def node(cluster: Cluster, described: DescribedNode, *, ready: bool = True) -> Object:
+    """A Node object."""
+    name = described.name
     number = zlib.crc32(name.encode())
     machine = uuid.uuid5(uuid.NAMESPACE_DNS, name)
     address = f"192.168.{number >> 8 & 255}.{number & 255}"
     spec: Object = {}
-    if taints:
+    if described.taints:
         spec["taints"] = [
             {"key": taint.key, "effect": taint.effect, **({"value": taint.value} if taint.value else {})}
-            for taint in taints
+            for taint in described.taints
         ]
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {
             "name": name,
-            "labels": {
-                "kubernetes.io/hostname": name,
-                "kubernetes.io/os": "linux",
-                "kubernetes.io/arch": "amd64",
-                **labels,
-            },
+            "labels": {"kubernetes.io/hostname": name, **described.labels},
         },
         "spec": spec,
         "status": {
-            "capacity": resources,
-            "allocatable": resources,
+            "capacity": dict(described.capacity),
+            "allocatable": dict(described.allocatable),
             "conditions": conditions([], cluster.now(), ready=ready),
             "addresses": [
                 {"type": "InternalIP", "address": address},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 
+from shared.described import PODS, pool_labels
 from shared.fleet import Member, NodePool
 from simulator import objects
 from simulator.cluster import Cluster
@@ -100,7 +101,7 @@ class StockBoard:
         put_config_map(self._cluster, pool_id + _SUFFIX, data, {ANNOTATION: count})
 
     def _publish_meta(self) -> None:
-        pools = [_configuration(pool) for pool in self.pools.values()]
+        pools = [_configuration(self._member, pool) for pool in self.pools.values()]
         data = {"scaler-type": "goatscaler", "scaling_configurations": json.dumps(pools)}
         put_config_map(self._cluster, META, data, {})
 
@@ -117,12 +118,12 @@ def put_config_map(cluster: Cluster, name: str, data: dict[str, str], marks: dic
         cluster.store.update("configmaps", new)
 
 
-def _configuration(pool: NodePool) -> Object:
+def _configuration(member: Member, pool: NodePool) -> Object:
     return {
         "id": pool.id,
         "instanceTypes": [pool.instance_type],
-        "resources": {"pods": "110", **pool.allocatable},
-        "labels": pool.labels,
+        "resources": {**PODS, **pool.allocatable},
+        "labels": pool_labels(member, pool),
         "taints": [taint.model_dump() for taint in pool.taints],
         "min": pool.min,
         "max": pool.max,

@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 from cli.json_values import dig, number, objects_of, table_of, text
 from cli.tables import MemberObject
 from shared.contracts.base import JsonObject
+from shared.described import POOL_LABEL
 from shared.fleet import Fleet
 from shared.kube import NODES, PODS, Changed, Gone, KubeObject, MemberClient, Resource, Synced
 
@@ -124,9 +125,6 @@ class Observer:
                     await self._changed.wait()
             return True
         return condition()
-
-
-POOL_LABEL = "alibabacloud.com/nodepool-id"
 
 
 def leaving(manifest: JsonObject) -> bool:

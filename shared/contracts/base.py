@@ -7,7 +7,9 @@ from typing import ClassVar, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
 
-from shared.errors import Fault, Invalid
+from shared.errors import Invalid
+from shared.faults import faults_of as faults_of
+from shared.faults import field_path as field_path
 
 JsonObject: TypeAlias = dict[str, JsonValue]
 
@@ -39,25 +41,3 @@ class Contract(Part):
             return cls.model_validate_json(data)
         except ValidationError as error:
             raise Invalid(faults_of(error, cls.TYPE)) from error
-
-
-def faults_of(error: ValidationError, subject: str, prefix: str = "") -> list[Fault]:
-    """pydantic's complaints as faults about the object `subject`, with Kubernetes-style field paths."""
-    return [
-        Fault(subject, field_path((prefix, *entry["loc"]) if prefix else entry["loc"]), _sentence(entry["msg"]))
-        for entry in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
-
-
-def field_path(location: tuple[int | str, ...]) -> str:
-    """("spec", "units", 0, "max") → "spec.units[0].max"."""
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text.removeprefix(".")
-
-
-def _sentence(message: str) -> str:
-    return message.removeprefix("Value error, ").replace(
-        "Extra inputs are not permitted", "this field is not known here; remove it or check its spelling"
-    )

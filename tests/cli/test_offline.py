@@ -110,8 +110,8 @@ def test_a_plan_is_the_same_every_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("previous", "words"),
     [
-        ('{"placements": 3}', "placements: Input should be a valid"),
-        ("{", "previous.json: Invalid JSON"),
+        ('{"placements": 3}', "placements: give a list"),
+        ("{", "previous.json: this is no JSON"),
         ('{"placements": [{"kind": "Deployment", "namespace": "test", "name": "qwen3", "members": {"x": 1}}]}', "x"),
     ],
     ids=["another form", "no JSON", "an unknown member"],
@@ -134,3 +134,63 @@ def test_faults_of_the_manifests_are_said_field_by_field(tmp_path: Path) -> None
     status, out, err = call("plan", "--fleet", fleet, "-f", bad)
     assert (status, out) == (1, "")
     assert err.startswith("Error: Deployment test/qwen3: spec.replicas: ")
+
+
+@pytest.mark.parametrize(
+    ("selector", "members"),
+    [
+        ({"topology.kubernetes.io/region": "cn-beijing"}, {"ack": 2}),
+        ({"topology.kubernetes.io/zone": "cn-beijing-h"}, {"ack": 2}),
+        ({"node.kubernetes.io/instance-type": "ecs.gn7i-c16g1.4xlarge"}, {"ack": 2}),
+        ({"kubernetes.io/hostname": "idc-gpu-1"}, {"idc": 1}),
+        ({"kubernetes.io/os": "windows"}, {}),
+    ],
+    ids=["region", "zone", "instance type of a pool", "host", "nowhere"],
+)
+def test_nodes_of_a_fleet_file_have_the_labels_that_simulated_ones_have(
+    tmp_path: Path, selector: dict[str, str], members: dict[str, int]
+) -> None:
+    manifest = yaml.safe_load(example("qwen3.yaml").split("---")[0])
+    manifest["spec"]["template"]["spec"]["nodeSelector"] = selector
+    status, out, err = call(
+        *("plan", "--fleet", write(tmp_path, "fleet.yaml", example("hybrid.yaml")), "-o", "json"),
+        *("-f", write(tmp_path, "policies.yaml", example(POLICIES["hybrid.yaml"]))),
+        *("-f", write(tmp_path, "qwen3.json", json.dumps(manifest))),
+    )
+    assert status == 0, err
+    assert json.loads(out)["placements"][0]["members"] == members
+
+
+def test_nodes_that_a_pool_keeps_are_there_from_the_start(tmp_path: Path) -> None:
+    fleet = example("hybrid.yaml").replace("min: 0", "min: 1").replace("max: 4", "max: 1")
+    policies = write(
+        tmp_path, "policies.yaml", example(POLICIES["hybrid.yaml"]).replace("ecsProvision: true", "ecsProvision: false")
+    )
+    text = example("qwen3.yaml").replace("replicas: 2", "replicas: 4")
+    status, out, err = call(
+        *("plan", "--fleet", write(tmp_path, "fleet.yaml", fleet), "-o", "json"),
+        *("-f", policies, "-f", write(tmp_path, "qwen3.yaml", text)),
+    )
+    assert status == 0, err
+    placement = json.loads(out)["placements"][0]
+    assert (placement["members"], placement["pending"]) == ({"idc": 2, "ack": 1}, 1)
+
+
+def test_a_plan_is_shown_with_where_things_are_and_whom_a_reason_concerns(tmp_path: Path) -> None:
+    previous = kept(tmp_path, planned(tmp_path, "hybrid.yaml", 2))
+    text = example("qwen3.yaml").replace("replicas: 2", "replicas: 9")
+    status, out, _ = call(
+        *("plan", "--fleet", write(tmp_path, "fleet.yaml", example("hybrid.yaml")), "--previous", str(previous)),
+        *("-f", write(tmp_path, "policies.yaml", example(POLICIES["hybrid.yaml"]))),
+        *("-f", write(tmp_path, "qwen3.yaml", text)),
+    )
+    assert status == 0
+    assert out.splitlines() == [
+        "KIND         NAMESPACE   NAME    WANTED   NOW       PLANNED       PENDING",
+        "Deployment   test        qwen3   9        idc:2     idc:2,ack:4   3",
+        "Service      test        qwen3   -        ack,idc   ack,idc       -",
+        "",
+        "Deployment test/qwen3",
+        "- 3 replicas fit nowhere now; tried again when room appears (Pending)",
+        "- idc: 3 nodes: lacking nvidia.com/gpu (needs 1, none free) (InsufficientResources)",
+    ]

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from services.scheduler.intake import changes
 from services.scheduler.intake.changes import Stamp, Verdict
-from services.scheduler.intake.documents import Document, read
 from services.scheduler.intake.known import Known
 from shared.contracts.base import JsonObject
 from shared.contracts.refs import ObjectRef
 from shared.contracts.submit import Cordon, Delete, Scale
+from shared.documents import Document, read
 
 WEB = ObjectRef(group="apps", version="v1", kind="Deployment", namespace="default", name="web")
 CLUSTER = "{apiVersion: brim.dev/v1alpha1, kind: Cluster, metadata: {name: idc}, spec: {kubeconfig: {context: idc}}}"

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from services.scheduler.intake.checking import Checked, check
-from services.scheduler.intake.documents import Document
 from shared.contracts.base import JsonObject
+from shared.documents import Document
 
 DEPLOYMENT = """
 apiVersion: apps/v1

@@ -75,7 +75,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a negative pause": (
         canary({"replicas": 1, "pause": {"duration": -1}}),
         "spec.strategy.canary.steps[0].pause.duration",
-        "greater",
+        "give 0 or more",
     ),
 }
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from shared import eci, quantities
 from shared.clock import parse_rfc3339
+from shared.described import standing_nodes
 from shared.fleet import Delays, InstanceType, Member, Simulated, VirtualNode
 from simulator import cloud
 from simulator.cluster import Cluster
@@ -246,7 +247,8 @@ def test_stock_and_quota_are_kept_whatever_comes_and_goes(data: st.DataObject) -
     member = Member(id="idc", simulated=Simulated(virtual_nodes=(node,)))
     sold = Instances(room, member)
     sold.install(lambda: None)
-    machine = cloud.virtual_node(room, member, node)
+    (described,) = standing_nodes(member)
+    machine = cloud.node(room, described)
     for number in range(data.draw(st.integers(1, 15))):
         living = [one for one in store.every(SHELF) if lives(one)]
         if living and data.draw(st.booleans()):

@@ -360,7 +360,16 @@ async def test_the_pools_are_published() -> None:
         (pool,) = json.loads(meta["data"]["scaling_configurations"])
         assert (pool["id"], pool["instanceTypes"], pool["max"]) == ("np1", ["ecs.g7"], 10)
         assert pool["resources"]["cpu"] == "4"
-        assert pool["labels"] == {"a": "b"}
+        assert pool["labels"] == {
+            "a": "b",
+            "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": "amd64",
+            "alibabacloud.com/nodepool-id": "np1",
+            "goatscaler.io/managed": "true",
+            "node.kubernetes.io/instance-type": "ecs.g7",
+            "topology.kubernetes.io/region": "r1",
+            "topology.kubernetes.io/zone": "r1-a",
+        }
 
 
 async def test_a_thousand_nodes_do_not_slow_one_pod_down() -> None:

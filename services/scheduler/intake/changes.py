@@ -12,7 +12,6 @@ from typing import Final
 
 from services.scheduler.intake import rollouts
 from services.scheduler.intake.checking import Checked, check, named
-from services.scheduler.intake.documents import Document
 from services.scheduler.intake.known import Key, Known
 from shared import workloads
 from shared.contracts import cluster, policy
@@ -21,6 +20,7 @@ from shared.contracts.desired import Desired, Revision, Tombstone
 from shared.contracts.own_kinds import is_for_brim
 from shared.contracts.refs import ObjectRef, Order
 from shared.contracts.submit import Accepted, Changed, Cordon, Delete, Scale
+from shared.documents import Document
 from shared.errors import Fault, Invalid
 from shared.workloads import WorkloadKind
 

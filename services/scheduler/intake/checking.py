@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from services.scheduler.intake.documents import Document
 from services.scheduler.intake.pods import template_faults
 from shared import names, workloads
 from shared.contracts import annotations as marks
@@ -18,6 +17,7 @@ from shared.contracts.policy import Policy
 from shared.contracts.refs import ObjectRef
 from shared.contracts.resource_policy import ResourcePolicy
 from shared.contracts.rollout import Rollout
+from shared.documents import Document
 from shared.errors import Fault, Invalid
 from shared.workloads import WorkloadKind
 

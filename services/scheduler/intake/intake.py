@@ -11,7 +11,6 @@ from time import perf_counter
 from services.scheduler.intake import changes, rolling
 from services.scheduler.intake.changes import Stamp, Verdict
 from services.scheduler.intake.checking import Checked, named
-from services.scheduler.intake.documents import read
 from services.scheduler.intake.known import Key, Known
 from services.scheduler.intake.store import OnStored, Store
 from services.scheduler.metrics import SchedulerMetrics
@@ -23,6 +22,7 @@ from shared.contracts.cluster import cluster_ref
 from shared.contracts.outcome import FieldFault, Rejected
 from shared.contracts.refs import ObjectRef
 from shared.contracts.submit import Accepted, Answer, Cordon, Delete, Roll, Scale
+from shared.documents import read
 from shared.errors import Fault, Invalid, Retryable
 from shared.service import root_tasks
 

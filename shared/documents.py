@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import yaml
 from pydantic import JsonValue
 
-from shared.contracts.base import JsonObject
 from shared.errors import Fault
 
 MAX_DEPTH = 100
@@ -40,7 +39,7 @@ class Document:
     """One object as it was sent. place: "document 2" or "document 2, item 5", counted from 1."""
 
     place: str
-    manifest: JsonObject
+    manifest: dict[str, JsonValue]
 
 
 @dataclass(slots=True)
@@ -58,7 +57,7 @@ def read(data: bytes) -> tuple[list[Document], list[Fault]]:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         return [], [Fault("the message", "", f"it is not UTF-8 text (byte {error.start})", "Malformed")]
-    values, fault = _parse(text)
+    values, fault = parse(text)
     if fault is not None:
         return [], [fault]
     documents: list[Document] = []
@@ -97,7 +96,8 @@ def _items(place: str, value: object) -> Iterator[tuple[str, object]]:
 # -- parsing -------------------------------------------------------------------------------------------------
 
 
-def _parse(text: str) -> tuple[list[object], Fault | None]:
+def parse(text: str) -> tuple[list[object], Fault | None]:
+    """The values of all documents, or what is wrong with the text."""
     wrong: Fault | None = None
     if text.lstrip()[:1] in ("{", "["):
         try:
@@ -193,9 +193,10 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> Iterator[dict[object, o
     """As the safe loader's, but a key given twice is a fault and not an overwriting."""
     result: dict[object, object] = {}
     yield result
-    given = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+    keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+    given = [key.value for key in keys]
     if len(set(given)) != len(given):
-        twice = next(key for key, _ in node.value if given.count(key.value) > 1)
+        twice = next(key for place, key in enumerate(keys) if key.value in given[:place])
         raise yaml.constructor.ConstructorError(None, None, f"key {twice.value!r} is given twice", twice.start_mark)
     result.update(loader.construct_mapping(node, deep=True))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.scheduler.intake.documents import read
+from shared.documents import read
 
 GOOD: dict[str, tuple[str, list[object]]] = {
     "a JSON object": ('{"kind": "A"}', [{"kind": "A"}]),
