@@ -102,6 +102,7 @@ def object_facts(managed: Managed, resource: Resource) -> ObjectFacts:
         succeeded=_count(status, "succeeded"),
         finished=has_ended(kind_of(*kind), {"status": status}),
         ordered=kind == ("StatefulSet", "apps") and (managed.spec or {}).get("podManagementPolicy") != "Parallel",
+        first_ordinal=_first_ordinal(managed.spec or {}),
     )
 
 
@@ -113,6 +114,11 @@ def object_ref(managed: Managed, resource: Resource) -> ObjectRef:
         namespace=managed.metadata.namespace,
         name=managed.metadata.name,
     )
+
+
+def _first_ordinal(spec: JsonObject) -> int:
+    ordinals = spec.get("ordinals")
+    return _count(ordinals, "start") or 0 if isinstance(ordinals, dict) else 0
 
 
 def event_time(event: PodEvent) -> float:

@@ -57,7 +57,7 @@ class Status(Contract):
     order: of the placement that was last applied there. replicas: what the object's spec asks for; ready:
     replicas that serve (pods Ready; for a Job active or succeeded ones do not count here); bound: pods of the
     workload that have a node and are not terminating (a Job's succeeded ones count).
-    first_stuck_ordinal: of a StatefulSet with ordered pods: nothing above it will be created.
+    first_stuck_ordinal: of a StatefulSet with ordered pods, from 0: nothing above it will be created.
     autoscaler: name of the HorizontalPodAutoscaler that owns the replica count, if there is one. restarts: of the
     containers of the newest revision's pods. rolling: the workload is in the middle of a Kruise rollout. rollout: of
     a Rollout object.

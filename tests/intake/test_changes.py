@@ -167,12 +167,22 @@ def test_a_manifest_over_the_payload_limit_is_refused_with_its_size() -> None:
     assert codes(verdict) == ["TooLarge"]
 
 
+def stateful(field: str) -> str:
+    return web().replace("kind: Deployment", "kind: StatefulSet").replace("spec: {", f"spec: {{{field}, ", 1)
+
+
 IMMUTABLE = {
     "a Deployment's selector": (
         web(),
         web().replace("{matchLabels: {app: web}}", "{matchExpressions: [{key: app, operator: Exists}]}"),
         "spec.selector",
     ),
+    "how a StatefulSet manages its pods": (
+        stateful("podManagementPolicy: OrderedReady"),
+        stateful("podManagementPolicy: Parallel"),
+        "spec.podManagementPolicy",
+    ),
+    "the service of a StatefulSet": (stateful("serviceName: a"), stateful("serviceName: b"), "spec.serviceName"),
     "a Job's completions": (
         "{apiVersion: batch/v1, kind: Job, metadata: {name: j},"
         " spec: {completions: 3, template: {spec: {containers: [{name: c}]}}}}",

@@ -82,6 +82,13 @@ def test_the_first_stuck_ordinal(ordered: bool, names: list[str], first: int | N
     assert told(ObjectFacts(SET, "w", ordered=ordered), *map(stuck, names)).first_stuck_ordinal == first
 
 
+def test_ordinals_count_from_the_first_whatever_its_number_is() -> None:
+    assert (
+        told(ObjectFacts(SET, "w", ordered=True, first_ordinal=5), stuck("db-7"), stuck("db-8")).first_stuck_ordinal
+        == 2
+    )
+
+
 @pytest.mark.parametrize(
     ("reason", "message", "meaning"),
     [

@@ -25,7 +25,8 @@ _NO_STOCK = "NoStock"
 @dataclass(frozen=True, slots=True)
 class ObjectFacts:
     """uid: the workload's in DESIRED. ready, updated, available, succeeded: as the object's own status says,
-    None where its kind has no such field. ordered: a StatefulSet that creates its pods one after the other."""
+    None where its kind has no such field. ordered: a StatefulSet that creates its pods one after the other.
+    first_ordinal: the number of its first pod."""
 
     ref: ObjectRef
     uid: str = ""
@@ -41,6 +42,7 @@ class ObjectFacts:
     succeeded: int | None = None
     finished: bool = False
     ordered: bool = False
+    first_ordinal: int = 0
 
 
 def provisioning_of(reason: str, message: str) -> Provisioning | None:
@@ -109,8 +111,8 @@ def unschedulable(
 
 
 def _first_ordinal(facts: ObjectFacts, stuck: Iterable[PodFacts]) -> int | None:
-    """Pods of a StatefulSet are named <set>-<ordinal>."""
+    """Pods of a StatefulSet are named <set>-<ordinal>; here they count from 0, whatever the first one's number is."""
     if not facts.ordered:
         return None
     ordinals = (whole(pod.name.rpartition("-")[2]) for pod in stuck)
-    return min((ordinal for ordinal in ordinals if ordinal is not None), default=None)
+    return min((max(0, ordinal - facts.first_ordinal) for ordinal in ordinals if ordinal is not None), default=None)

@@ -25,6 +25,13 @@ from shared.errors import Fault, Invalid
 from shared.workloads import WorkloadKind
 
 HEADROOM: Final = 16 * 1024  # bytes of the payload limit that headers and the record around a manifest may take
+# Fields of spec that an API server lets nobody change.
+_FROZEN: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+    ("Deployment", "apps"): ("selector",),
+    ("ReplicaSet", "apps"): ("selector",),
+    ("StatefulSet", "apps"): ("selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"),
+    ("Job", "batch"): ("completions", "completionMode", "selector", "template"),
+}
 BEING_DELETED: Final = "BeingDeleted"
 
 
@@ -292,11 +299,7 @@ def _with_lasting_wishes(checked: Checked, before: JsonObject) -> JsonObject:
 def _frozen_field(checked: Checked, before: JsonObject, after: JsonObject) -> Fault | None:
     """Changes that every member would refuse."""
     ref = checked.ref
-    frozen: tuple[str, ...] = ()
-    if (ref.kind, ref.group) in {("Deployment", "apps"), ("ReplicaSet", "apps"), ("StatefulSet", "apps")}:
-        frozen = ("selector",)
-    elif (ref.kind, ref.group) == ("Job", "batch"):
-        frozen = ("completions", "completionMode", "selector", "template")
+    frozen = _FROZEN.get((ref.kind, ref.group), ())
     for name in frozen:
         if _spec(before).get(name) != _spec(after).get(name):
             why = f"Kubernetes lets nobody change it once a {ref.kind} exists; delete the {ref.kind} and create it anew"
