@@ -60,7 +60,10 @@ class Instances:
 
     def of(self, pod: Key, uid: str) -> InstanceFacts | None:
         """Of this very pod; the one that began last where there are several."""
-        mine = [one for one in self.of_name(pod).values() if one.uid == uid]
+        named = self._by_pod.get(pod)
+        if named is None:
+            return None
+        mine = [one for one in named.values() if one.uid == uid]
         return max(mine, key=lambda one: (one.since or 0.0, one.name), default=None)
 
 

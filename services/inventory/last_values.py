@@ -120,12 +120,25 @@ class LastValues(ABC, Generic[K, C]):
         for subject in self._sequences.keys() - held.keys():
             del self._sequences[subject]
         for subject, message in held.items():
-            if self._sequences.get(subject) != message.sequence:
+            if self._sequences.get(subject) == message.sequence:
+                continue
+            found = self._parsed(subject)
+            if found is not None:
                 self._sequences[subject] = message.sequence
                 self._doubtful.discard(subject)
-                key = self._key(subject)
-                self._read(key, message)
-                self._flag(key)
+                self._read(found, message)
+                self._flag(found)
+
+    def _parsed(self, subject: str) -> K | None:
+        """None for a subject that nobody of brim's would write to."""
+        try:
+            key = self._key(subject)
+            if self._subject(key) == subject:
+                return key
+        except ValueError as error:
+            log.debug("%s", error)
+        log.warning("%s is no subject of stream %s: what it holds is left alone", subject, self.STREAM)
+        return None
 
     def _read(self, key: K, message: Message) -> None:
         try:

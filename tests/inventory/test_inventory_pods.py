@@ -230,6 +230,22 @@ async def test_the_stream_is_compared_with_the_member(fleetside, eventually, wha
         await eventually(healed)
 
 
+@pytest.mark.parametrize(
+    "subject", ["brim.pod.idc.x", "brim.pod.idc.default.p%2D1", "brim.cost.idc.x", "brim.status.idc.x"]
+)
+async def test_what_lies_where_nobody_of_brims_writes_is_left_alone(fleetside, eventually, subject: str) -> None:
+    async with fleetside(FLEET, join=["idc"], snapshot_interval=0.3) as side, side.client("idc") as client:
+        await side.bus.publish(subject, b"rubbish")
+        async with side.inventory():
+            await client.create(pod("p-1"))
+            await eventually(lambda: _holds(side, "p-1"))
+
+
+async def _holds(side, name: str) -> bool:
+    last = await side.bus.last("PODS", subjects.pod("idc", "default", name))
+    return last is not None and Pod.decode(last.data).name == name
+
+
 async def test_a_name_that_is_used_again_is_another_pod(fleetside, eventually) -> None:
     async with fleetside(FLEET, join=["idc"]) as side, side.inventory(), side.client("idc") as client:
         uids = set()

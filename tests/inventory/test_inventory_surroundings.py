@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
 from shared.contracts.refs import ObjectRef
 from shared.fleet import parse
+from shared.quantities import amount
 
 FLEET = parse(
     """
@@ -25,6 +27,7 @@ members:
 """
 )
 VIRTUAL = "virtual-kubelet-cn-a"
+INSTANCES = "containergroups.eci.brim.dev"
 
 
 def config_map(name: str, **data: object) -> dict[str, object]:
@@ -108,6 +111,38 @@ async def test_pods_take_their_rounded_size_of_a_virtual_nodes_quota(fleetside, 
             await eventually(lambda: free(10_000, 63, 8))
             await client.delete(ObjectRef(version="v1", kind="Pod", namespace="default", name="small"))
             await eventually(lambda: free(12_000, 64, 9))
+
+
+async def test_random_churn_leaves_of_the_quota_what_the_cloud_has_not_sold(fleetside, eventually) -> None:
+    """Pods come, end, go, and leave instances behind: the room is the quota less what every instance takes."""
+    dice = random.Random(7)
+    sizes = ["", "2-4Gi", "4-8Gi", "1-2Gi,2-4Gi"]
+    async with fleetside(FLEET, join=["idc"]) as side, side.inventory(), side.client("idc") as client:
+        names: list[str] = []
+        for step in range(60):
+            if len(names) < 6 and dice.random() < 0.6:
+                marks = {"k8s.aliyun.com/eci-use-specs": size} if (size := dice.choice(sizes)) else {}
+                if dice.random() < 0.3:
+                    marks["simulator.brim.dev/outlives-pod"] = "true"
+                if dice.random() < 0.3:
+                    marks["simulator.brim.dev/run-seconds"] = "0.05"
+                names.append(f"p-{step}")
+                await client.create(bound_pod(names[-1], "500m", **marks))
+            elif names:
+                name = names.pop(dice.randrange(len(names)))
+                await client.delete(ObjectRef(version="v1", kind="Pod", namespace="default", name=name))
+
+        async def agrees() -> bool:
+            lives = [one for one in side.members["idc"].store.every(INSTANCES) if "finishedAt" not in one["status"]]
+            taken = {
+                "cpu": sum(amount("cpu", one["spec"]["cpu"]) for one in lives),
+                "memory": sum(amount("memory", one["spec"]["memory"]) for one in lives),
+                "pods": len(lives),
+            }
+            _, _, allocatable, free = (await side.replayed("idc")).nodes[VIRTUAL]
+            return all(free[name] == allocatable[name] - of_it for name, of_it in taken.items())
+
+        await eventually(agrees)
 
 
 async def test_a_virtual_node_that_is_not_ready_is_no_room(fleetside, eventually) -> None:
