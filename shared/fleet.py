@@ -122,11 +122,14 @@ class NodeGroup(_Model):
 class NodePool(_Model):
     """Nodes that the member's autoscaler can add.
 
-    stock: how many more instances the cloud can sell now; None is "with stock, number unknown", 0 is none.
-    price: per node and hour, in the fleet's one currency.
+    allocatable: of one node, before DaemonSets take their part. stock: how many more instances the cloud can sell now;
+    None is "with stock, number unknown", 0 is none. price: per node and hour, in the fleet's one currency.
+    node_group: the autoscaler's own name for it, where that is another than `id`: a node group of cluster-autoscaler,
+    a NodePool of Karpenter. Of a name with slashes its last part will do.
     """
 
     id: MemberId
+    node_group: str = ""
     instance_type: str
     allocatable: ResourceList
     labels: Labels = {}
@@ -141,6 +144,11 @@ class NodePool(_Model):
         if self.min > self.max:
             raise ValueError(f"min {self.min} is above max {self.max}")
         return self
+
+    @property
+    def told_as(self) -> str:
+        """How the member's autoscaler calls it."""
+        return self.node_group or self.id
 
 
 class InstanceType(_Model):
@@ -342,14 +350,25 @@ class Stock(_Model):
 
     none: nothing is elastic. static: `pools` here. nodepool-inventory: the ConfigMaps
     kube-system/autoscaler-meta and kube-system/<pool>-inventory-status, as ACK's node pools and the
-    simulator publish them; there `pools` only adds prices, by id.
+    simulator publish them; there `pools` only adds prices, by id. cluster-autoscaler: the ConfigMap
+    kube-system/cluster-autoscaler-status; karpenter: the NodePools of karpenter.sh/v1. Those two tell how many nodes
+    may still come, not what a node is like: `pools` describes them, and of what it does not name nothing is promised.
+    The smaller `max` counts; nodes that exist are told by the labels given here.
     nodes: prices of nodes that belong to no pool; the first that fits counts. virtual: of serverless instances.
     """
 
-    source: Literal["none", "static", "nodepool-inventory"] = "none"
+    source: Literal["none", "static", "nodepool-inventory", "cluster-autoscaler", "karpenter"] = "none"
     pools: tuple[NodePool, ...] = ()
     nodes: tuple[NodePrice, ...] = ()
     virtual: tuple[VirtualPrices, ...] = ()
+
+    @field_validator("pools")
+    @classmethod
+    def _each_once(cls, pools: tuple[NodePool, ...]) -> tuple[NodePool, ...]:
+        for named in ([pool.id for pool in pools], [pool.told_as for pool in pools]):
+            if twice := next((name for name in named if named.count(name) > 1), None):
+                raise ValueError(f"pool {twice!r} is given twice")
+        return pools
 
     def node_price(self, name: str, labels: Mapping[str, str]) -> float:
         """What a node of no pool costs per hour; 0 where nothing is said."""

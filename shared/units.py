@@ -16,10 +16,18 @@ SCHEDULERS: Final = frozenset({"brim-scheduler", "ack-co-scheduler"})  # pods th
 DEFAULT_SCHEDULER: Final = "brim-scheduler"
 
 POOL_LABEL: Final = "alibabacloud.com/nodepool-id"
+KARPENTER_LABEL: Final = "karpenter.sh/nodepool"
+POOL_LABELS: Final = (POOL_LABEL, KARPENTER_LABEL)  # by which a node says of which pool it is
 ECS_LABEL: Final = "alibabacloud.com/ecs-instance-id"
+CLOUD_LABELS: Final = (*POOL_LABELS, ECS_LABEL)  # any of which makes a node one of the cloud
 VIRTUAL_LABEL: Final = ("type", "virtual-kubelet")
 VIRTUAL_TAINT: Final = ("virtual-kubelet.io/provider", "alibabacloud", "NoSchedule")
 ECI_LABEL: Final = ("alibabacloud.com/eci", "true")  # on a pod, or on its namespace: this pod runs on ECI
+
+
+def pool_of(labels: Mapping[str, str]) -> str:
+    """The node pool that a node's labels name, empty for none."""
+    return next((labels[label] for label in POOL_LABELS if labels.get(label)), "")
 
 
 def unit_of(labels: Mapping[str, str]) -> Unit:
@@ -27,7 +35,7 @@ def unit_of(labels: Mapping[str, str]) -> Unit:
     name, value = VIRTUAL_LABEL
     if labels.get(name) == value:
         return "eci"
-    return "ecs" if POOL_LABEL in labels or ECS_LABEL in labels else "idc"
+    return "ecs" if any(label in labels for label in CLOUD_LABELS) else "idc"
 
 
 def asks_for_eci(labels: Mapping[str, str], namespace_labels: Mapping[str, str]) -> bool:

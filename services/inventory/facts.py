@@ -18,6 +18,7 @@ from shared.kube import Resource
 from shared.numbers import whole
 from shared.pod_requests import InitContainer, pod_requests
 from shared.quantities import amount
+from shared.units import SCHEDULERS
 from shared.workloads import has_ended, kind_of, replicas_of
 
 # Kinds whose controllers leave out a count of zero; elsewhere a missing count is not known.
@@ -25,7 +26,7 @@ _COUNTING_KINDS = frozenset({("Deployment", "apps"), ("StatefulSet", "apps"), ("
 _READY_FIELDS = {("Job", "batch"): "ready"}
 
 
-def node_facts(node: Node) -> NodeFacts:
+def node_facts(node: Node, described_pool: str = "") -> NodeFacts:
     ready = _condition(node.status.conditions, "Ready")
     return NodeFacts(
         name=node.metadata.name,
@@ -36,6 +37,7 @@ def node_facts(node: Node) -> NodeFacts:
         leaving=node.metadata.deletion_timestamp is not None,
         created_at=seconds(node.metadata.creation_timestamp) or 0.0,
         allocatable=_amounts(node.status.allocatable),
+        described_pool=described_pool,
     )
 
 
@@ -55,8 +57,15 @@ def pod_facts(pod: Pod) -> PodFacts:
         ready=ready is not None and ready.status == "True",
         unschedulable_since=since,
         message=stuck.message if stuck else "",
+        nominated=pod.status.nominated_node_name if pod.spec.scheduler_name not in SCHEDULERS else "",
+        daemon=_daemon(pod),
         requests=_requests(pod),
     )
+
+
+def _daemon(pod: Pod) -> str:
+    owners = pod.metadata.owner_references
+    return next((owner.uid for owner in owners if owner.controller and owner.kind == "DaemonSet"), "")
 
 
 def _requests(pod: Pod) -> dict[str, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskGroup
 
-from services.inventory import instances, node_pools
+from services.inventory import instances, karpenter, node_pools, pools
 from services.inventory import mirror as sources
 from services.inventory.around import Around
 from services.inventory.cache import Cache
@@ -51,10 +51,10 @@ from shared.kube.projection import P
 
 log = logging.getLogger("brim.inventory")
 
-AUTOSCALER_EVENTS = "involvedObject.kind=Pod,source=GOATScaler"
+AUTOSCALER_EVENTS = "involvedObject.kind=Pod,source="
 MANAGED = f"{MANAGED_LABEL}=true"
 ALWAYS_SERVED = frozenset(
-    {sources.NODES, sources.PODS, sources.NAMESPACES, sources.CONFIG_MAPS}
+    {sources.NODES, sources.PODS, sources.NAMESPACES, pools.CONFIG_MAPS}
 )  # 404 is no answer about them, whoever gave it
 PROBE_TIMEOUT = 5.0  # real seconds
 PROBE_AT_LEAST = 0.5  # real seconds between two probes, however fast fleet time runs
@@ -72,7 +72,6 @@ class MemberInventory:
         self._client: MemberClient | None = None
         self._probe_now = anyio.Event()
         self.mirror = Mirror(cluster.id, cluster.spec.stock, around.clock.now, around.policies, self._malformed)
-        self.mirror.settle_pools()
         self._told = Publishers(around, self.mirror, self._exists)
 
     @property
@@ -164,9 +163,12 @@ class MemberInventory:
             start(PODS, Pod, mirror.pods, sources.PODS, synced=told.pods_listed)
             namespaces = mirror.surroundings.namespaces
             start(NAMESPACES, KubeObject, namespaces, sources.NAMESPACES, synced=told.namespaces_listed)
-            start(CONFIG_MAPS, ConfigMap, mirror.config_maps, sources.CONFIG_MAPS, namespace=node_pools.NAMESPACE)
+            start(CONFIG_MAPS, ConfigMap, mirror.config_maps, pools.CONFIG_MAPS, namespace=node_pools.NAMESPACE)
             start(HORIZONTAL_POD_AUTOSCALERS, Autoscaler, mirror.autoscalers, "autoscalers")
-            start(EVENTS, PodEvent, mirror.events, "events", fields=AUTOSCALER_EVENTS)
+            for source, events in mirror.events.items():
+                start(EVENTS, PodEvent, events, f"events of {source}", fields=AUTOSCALER_EVENTS + source)
+            if mirror.node_pools is not None:
+                start(karpenter.NODE_POOLS, karpenter.NodePool, mirror.node_pools, pools.NODE_POOLS)
             group.start_soon(self._watch_instances, client, start, name=f"{mirror.member} {sources.INSTANCES}")
             async with aclosing(self._around.kinds.follow()) as kinds:
                 async for kind in kinds:
@@ -183,9 +185,9 @@ class MemberInventory:
             known()
             self._told.kind_listed(key)
 
-        resource = await self._found(client, kind, kind.kind, known)
-        cache = self.mirror.add_kind(resource).cache
-        start(resource, Managed, cache, kind.kind, labels=MANAGED, synced=synced)
+        source = sources.source_of(key)
+        resource = await self._found(client, kind, source, known)
+        start(resource, Managed, self.mirror.add_kind(resource).cache, source, labels=MANAGED, synced=synced)
 
     async def _watch_instances(self, client: MemberClient, start: _Starter) -> None:
         found = self.mirror.instances
@@ -208,7 +210,7 @@ class MemberInventory:
                 return await client.resource_of(kind.group, kind.version, kind.kind)
             except Refused as error:
                 log.debug("%s", error)
-                self.mirror.disconnected.discard(source)
+                self.mirror.disconnected.discard(source)  # it answers: nothing of this kind can be missed
                 absent()
             except BrimError as error:
                 self._watch_failed(source, error)

@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeAlias
 
-from services.inventory import facts, node_pools, pod_form
+from services.inventory import facts, karpenter, pod_form
 from services.inventory.cache import Cache
 from services.inventory.core.capacity import Capacity
 from services.inventory.core.facts import Key, NodeFacts, ObjectKey, PodFacts
 from services.inventory.core.instances import InstanceFacts
 from services.inventory.core.statuses import provisioning_of, status_of
-from services.inventory.core.stock import pools_of
 from services.inventory.core.virtual import instance_of, takes
 from services.inventory.flags import Flags
 from services.inventory.instances import Instances
 from services.inventory.policies import Policies
+from services.inventory.pools import CONFIG_MAPS, NODE_POOLS, Pools
 from services.inventory.projections import Autoscaler, ConfigMap, Managed, Node, Pod, PodEvent
 from services.inventory.surroundings import SurroundingsCache
 from services.inventory.told_pods import ToldPods
@@ -34,12 +34,16 @@ from shared.kube import Resource
 
 Kind: TypeAlias = tuple[str, str]  # (kind, group)
 
-# What is watched, as `Mirror.synced` and metrics name it; a managed kind is named by itself.
+# What is watched, as `Mirror.synced` and metrics name it; for a managed kind see `source_of`.
 NODES: Final = "nodes"
 PODS: Final = "pods"
 NAMESPACES: Final = "namespaces"
-CONFIG_MAPS: Final = "config maps"
 INSTANCES: Final = "serverless instances"
+
+
+def source_of(kind: Kind) -> str:
+    """Kinds of one name may be of several groups: Argo and Kruise both have a Rollout."""
+    return ".".join(part for part in kind if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,6 @@ class Mirror:
         malformed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.member = member
-        self._stock = stock
         self._now = now
         self.capacity = Capacity()
         self.capacity_changed = asyncio.Event()
@@ -85,7 +88,6 @@ class Mirror:
         self.pods: Cache[Pod] = Cache(self._pod_changed)
         self.autoscalers: Cache[Autoscaler] = Cache(self._autoscaler_changed)
         self.config_maps: Cache[ConfigMap] = Cache(self._config_map_changed)
-        self.events: Cache[PodEvent] = Cache(self._event_changed)
         self.kinds: dict[Kind, ManagedKind] = {}
         self.surroundings = SurroundingsCache(
             member,
@@ -108,9 +110,8 @@ class Mirror:
             self.owner_of,
             now,
         )
-        self.pools: tuple[Pool, ...] = ()
-        self._pool_facts = node_pools.pool_facts(stock, {})
-        self._pool_prices: dict[str, float] = {}
+        self._pools = Pools(member, stock, self.capacity, self.capacity_changed.set, self._priced)
+        self.events = {source: Cache[PodEvent](self._event_changed) for source in self._pools.autoscalers}
         self._pods_of: dict[str, dict[Key, PodFacts]] = {}
         self._owner: dict[str, ObjectKey] = {}
         self._said: dict[str, dict[Key, tuple[float, Provisioning]]] = {}
@@ -134,12 +135,22 @@ class Mirror:
     @property
     def needed(self) -> set[str]:
         """What the room is computed from."""
-        return {NODES, PODS} | ({CONFIG_MAPS} if self._stock.source == "nodepool-inventory" else set())
+        return {NODES, PODS} | self._pools.sources
 
     @property
     def has_room(self) -> bool:
         """Whether the room is known: all that it is computed from was listed."""
         return self.needed <= self.synced
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """As CAPACITY tells them."""
+        return self._pools.value
+
+    @property
+    def node_pools(self) -> Cache[karpenter.NodePool] | None:
+        """Karpenter's, where they are the source of the stock."""
+        return self._pools.node_pools if NODE_POOLS in self._pools.sources else None
 
     @property
     def known_surroundings(self) -> Surroundings | None:
@@ -158,17 +169,15 @@ class Mirror:
     # -- changes ---------------------------------------------------------------------------------------------
 
     def _node_changed(self, key: Key, before: Node | None, after: Node | None) -> None:
-        pools_before = dict(self.capacity.pool_nodes)
         known, virtual_before = self.capacity.node(key[1]), self.capacity.virtual.get(key[1])
         if after is None:
             self.capacity.drop_node(key[1])
         else:
-            self.capacity.put_node(facts.node_facts(after), self._now())
+            described = self._pools.of_node(after.metadata.labels)
+            self.capacity.put_node(facts.node_facts(after, described), self._now())
         virtual = self.capacity.virtual.get(key[1])
         if virtual != virtual_before:
             self._virtual_node_changed(key[1], (virtual is None) != (virtual_before is None))
-        if pools_before != self.capacity.pool_nodes:
-            self._count_pools()
         if self.capacity.node(key[1]) is not known:
             for follower in self.followers:
                 follower.node_changed(key[1])
@@ -184,38 +193,20 @@ class Mirror:
 
     def _wake_capacity(self) -> None:
         if self.capacity.changed:
-            self.capacity_changed.set()
-
-    def _count_pools(self) -> None:
-        pools = pools_of(self._pool_facts, self.capacity.pool_nodes)
-        if pools != self.pools:
-            self.pools = pools
+            self._pools.recount()
             self.capacity_changed.set()
 
     def _config_map_changed(self, key: Key, before: ConfigMap | None, after: ConfigMap | None) -> None:
         self.surroundings.config_map_changed(key, after)
-        if node_pools.is_about_pools(key[1]):
-            told = {name: item for (_, name), item in self.config_maps.items.items() if node_pools.is_about_pools(name)}
-            self._pool_facts = node_pools.pool_facts(self._stock, told)
-            self._count_pools()
-            self._price_pools()
+        self._pools.config_map_changed(key[1], after)
 
-    def _price_pools(self) -> None:
-        prices = {pool.id: pool.price for pool in self._pool_facts if pool.price is not None}
-        if prices != self._pool_prices:
-            self._pool_prices = prices
-            for follower in self.followers:
-                follower.prices_changed()
+    def _priced(self) -> None:
+        for follower in self.followers:
+            follower.prices_changed()
 
     def node_price(self, node: NodeFacts) -> float:
-        """What it costs per hour: its pool's price, else what the fleet file says of such nodes; 0 for nothing."""
-        price = self._pool_prices.get(node.pool)
-        return price if price is not None else self._stock.node_price(node.name, node.labels)
-
-    def settle_pools(self) -> None:
-        """Count the pools of a static table, which no ConfigMap will ever announce."""
-        self._count_pools()
-        self._price_pools()
+        """What it costs per hour."""
+        return self._pools.node_price(node)
 
     def _pod_changed(self, key: Key, before: Pod | None, after: Pod | None) -> None:
         was = _workload(before)

@@ -74,17 +74,19 @@ def is_about_pools(name: str) -> bool:
 
 
 def pool_facts(stock: Stock, config_maps: Mapping[str, ConfigMap]) -> list[PoolFacts]:
-    """The member's pools. config_maps: by name, of those in kube-system that are about pools."""
+    """The member's pools, from the table or from ConfigMaps. config_maps: by name, of those in kube-system that are
+    about pools."""
     match stock.source:
-        case "none":
-            return []
         case "static":
-            return [_static(pool) for pool in stock.pools]
+            return [described(pool) for pool in stock.pools]
         case "nodepool-inventory":
             return list(_told(stock, config_maps))
+        case _:
+            return []
 
 
-def _static(pool: NodePool) -> PoolFacts:
+def described(pool: NodePool) -> PoolFacts:
+    """As the fleet file has it."""
     return PoolFacts(
         id=pool.id,
         instance_type=pool.instance_type,
@@ -179,7 +181,7 @@ def _taints(taints: tuple[_Taint, ...]) -> Iterator[TaintFacts]:
 def _json(name: str, text: str) -> JsonValue:
     try:
         document: JsonValue = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         log.debug("a value in %s is no JSON", name)
         return None
     return document

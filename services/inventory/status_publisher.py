@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from services.inventory.core.facts import ObjectKey
 from services.inventory.last_values import LastValues
 from services.inventory.metrics import InventoryMetrics
-from services.inventory.mirror import Mirror
+from services.inventory.mirror import Mirror, source_of
 from shared import telemetry
 from shared.bus import Bus
 from shared.clock import Clock
@@ -47,7 +47,7 @@ class StatusPublisher(LastValues[ObjectKey, Status]):
 
     def _is_settled(self, key: ObjectKey) -> bool:
         kind = (key[0], key[1])
-        return key in self._mirror or (kind in self._mirror.kinds and key[0] in self._mirror.synced)
+        return key in self._mirror or (kind in self._mirror.kinds and source_of(kind) in self._mirror.synced)
 
     def _trace(
         self, key: ObjectKey, before: Status | None, after: Status

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +54,10 @@ def test_phases(facts: NodeFacts, phase: str) -> None:
         pytest.param(pod(workload="w", on=""), 4000, 0, id="without a node"),
         pytest.param(pod(), 3000, 0, id="not brim's"),
         pytest.param(pod(cpu=5000), -1000, 0, id="more than there is"),
+        pytest.param(pod(on="", nominated="a"), 3000, 0, id="others are evicted for it"),
+        pytest.param(pod(on="b", nominated="a"), 4000, 0, id="nominated once, bound elsewhere"),
+        pytest.param(pod(on="", nominated="a", terminating=True), 4000, 0, id="nominated, but it goes"),
+        pytest.param(pod(on="", nominated="a", workload="w"), 4000, 0, id="nominated, and reserved by its placement"),
     ],
 )
 def test_what_a_pod_takes(facts: PodFacts, free: int, bound: int) -> None:
@@ -130,10 +136,11 @@ PODS = st.builds(
     st.booleans(),
     st.sampled_from(["", "w", "v"]),
 )
+NOMINATED = st.builds(lambda found, on: replace(found, nominated=on), PODS, st.sampled_from(["", "a", "d"]))
 STEPS = st.lists(
     st.one_of(
         NODES,
-        PODS,
+        NOMINATED,
         st.tuples(st.just("node"), NAMES),
         st.tuples(st.just("pod"), st.sampled_from("pqrs")),
         st.just("take"),
@@ -142,11 +149,17 @@ STEPS = st.lists(
 )
 
 
+def _is_on(p: PodFacts, node: str) -> bool:
+    """Bound there; or, for a pod that no placement reserves room for, promised the room of others that go."""
+    waits = not p.node and not p.workload and not p.terminating
+    return p.node == node or (waits and p.nominated == node)
+
+
 def _scratch(nodes: dict[str, NodeFacts], pods: dict[str, PodFacts]) -> tuple[object, object]:
     """Free room and bound replicas, computed from nothing but what is there."""
     free = {
         name: facts.allocatable["cpu"]
-        - sum(p.requests["cpu"] for p in pods.values() if p.node == name and p.phase not in ("Succeeded", "Failed"))
+        - sum(p.requests["cpu"] for p in pods.values() if _is_on(p, name) and p.phase not in ("Succeeded", "Failed"))
         for name, facts in nodes.items()
     }
     bound: dict[str, int] = {}

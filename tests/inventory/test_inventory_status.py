@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
+from services.inventory import app
 from shared import telemetry
 from shared.contracts import subjects
 from shared.contracts.cluster import cluster_ref
@@ -11,6 +13,7 @@ from shared.contracts.refs import ObjectRef
 from shared.contracts.status import Status
 from shared.errors import BusUnavailable, Invalid
 from shared.fleet import parse
+from shared.service import service_context
 
 FLEET = parse(
     """
@@ -127,6 +130,62 @@ async def test_a_new_instance_repeats_nothing_that_is_so_still(fleetside, eventu
         messages = await side.bus.history("STATUS", subject)
         told = [Status.decode(message.data) for message in messages if message.sequence > before.sequence]
         assert all(status.replicas == 3 for status in told)
+
+
+def definition(group: str) -> dict[str, object]:
+    anything = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"toasters.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"plural": "toasters", "singular": "toaster", "kind": "Toaster", "listKind": "ToasterList"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": anything}],
+        },
+    }
+
+
+async def test_kinds_of_one_name_are_told_apart(fleetside, eventually) -> None:
+    """That one group's objects are listed says nothing of another's: they are not gone."""
+    async with fleetside(FLEET, snapshot_interval=0.2) as side, side.client("idc") as client:
+        toasters = {}
+        for group in ("a.test", "b.test"):
+            await client.create(definition(group))
+            toasters[group] = {
+                "apiVersion": f"{group}/v1",
+                "kind": "Toaster",
+                "metadata": {
+                    "name": "t",
+                    "namespace": "default",
+                    "labels": {"brim.dev/managed": "true", "brim.dev/workload": group},
+                },
+            }
+            await client.create(toasters[group])
+            await side.want(toasters[group], uid=group)
+        refs = {group: ObjectRef.of(manifest) for group, manifest in toasters.items()}
+        async with side.inventory():
+            for ref in refs.values():
+                await eventually(lambda ref=ref: side.status("idc", ref))
+        side.members["idc"].faults.hang(path="/apis/b.test/v1/toasters")
+        async with (
+            service_context("inventory", side.settings, clock=side.clock) as successor,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(app.run, successor)
+            await client.delete(refs["a.test"])
+
+            async def noticed() -> bool:
+                return await side.status("idc", refs["a.test"]) is None
+
+            await eventually(noticed)  # the first kind was listed
+            for name in ("b.test", "a.test"):  # what comes late on top is looked at, in the next comparison
+                late = Status(member="idc", ref=refs[name], uid=name, observed_at=1.0)
+                await side.bus.publish(subjects.status("idc", late.ref), late.encode())
+            await eventually(noticed)
+            assert await side.status("idc", refs["b.test"]) is not None
+            group.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("what", ["lost", "rubbish", "late"])

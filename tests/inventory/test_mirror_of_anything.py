@@ -179,7 +179,8 @@ def put(held: Mirror, item: KubeObject, kind: Resource) -> None:
         case Managed():
             held.add_kind(kind).cache.put(item)
         case PodEvent():
-            held.events.put(item)
+            for events in held.events.values():
+                events.put(item)
         case Autoscaler():
             held.autoscalers.put(item)
         case ConfigMap():

@@ -96,7 +96,11 @@ def test_ordinals_count_from_the_first_whatever_its_number_is() -> None:
         ("TriggeredScaleUp", "pod triggered scale-up", "ordered"),
         ("NotTriggerScaleUp", "pod didn't trigger scale-up: p1: NodePool NoStock", "no-stock"),
         ("NotTriggerScaleUp", "pod didn't trigger scale-up: p1: max node group size reached", None),
+        ("NotTriggerScaleUp", "pod didn't trigger scale-up: 2 in backoff after failed scale-up", "failed"),
         ("ProvisionNodeFailed", "Provision node failed in p1", "failed"),
+        ("Nominated", "Pod should schedule on: nodeclaim/default-x7", "ordered"),
+        ("Nominated", "Pod should schedule on: node/ip-10-0-0-1", None),
+        ("FailedScheduling", "all available instance types exceed limits for nodepool: default", "no-stock"),
         ("Scheduled", "", None),
     ],
 )

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from services.inventory import node_pools
+from services.inventory.core.daemons import Daemons
 from services.inventory.core.stock import PoolFacts, Supply, pools_of, stock_of
 from services.inventory.projections import ConfigMap
 from shared.fleet import NodePool, Stock
@@ -35,12 +36,12 @@ def test_stock(supplies: list[Supply], stock: int | None) -> None:
     ("nodes", "stock", "headroom"), [(0, None, 5), (2, None, 3), (9, None, 0), (0, 2, 2), (1, 0, 0)]
 )
 def test_headroom(nodes: int, stock: int | None, headroom: int) -> None:
-    (pool,) = pools_of([PoolFacts("p", "t", max=5, stock=stock)], {"p": nodes})
+    (pool,) = pools_of([PoolFacts("p", "t", max=5, stock=stock)], {"p": nodes}, Daemons())
     assert pool.headroom == headroom
 
 
 def test_a_pool_tells_the_labels_its_nodes_will_have() -> None:
-    (pool,) = pools_of([PoolFacts("p", "t", max=1, labels={"gpu": "yes"}, allocatable={"cpu": 1000})], {})
+    (pool,) = pools_of([PoolFacts("p", "t", max=1, labels={"gpu": "yes"}, allocatable={"cpu": 1000})], {}, Daemons())
     assert pool.labels == {
         "alibabacloud.com/nodepool-id": "p",
         "node.kubernetes.io/instance-type": "t",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from services.inventory.core.daemons import Daemons
 from services.inventory.core.facts import HOSTNAME_LABEL, Key, NodeFacts, PodFacts, TaintFacts
 from shared.contracts.capacity import NodeClass, NodeColumns, Phase, Taint
 from shared.units import VIRTUAL_LABEL
@@ -129,6 +130,7 @@ class Capacity:
         self._told_classes: set[int] = set()
         self._told_nodes: set[str] = set()
         self.pool_nodes: dict[str, int] = {}
+        self.daemons = Daemons()
 
     @property
     def changed(self) -> bool:
@@ -149,6 +151,7 @@ class Capacity:
         if facts.virtual:
             self.virtual[facts.name] = facts
         self._resources.update(facts.allocatable)
+        self.daemons.put_node(facts)
         self._count_pool(facts.pool, +1)
         if phase == "upcoming":
             self._upcoming.add(facts.name)
@@ -164,6 +167,7 @@ class Capacity:
         known = self._nodes.pop(name, None)
         if known is not None:
             self._forget(known)
+            self.daemons.drop_node(name)
             self._changed.discard(name)
             if name in self._told_nodes:
                 self._removed.add(name)
@@ -201,15 +205,17 @@ class Capacity:
     def put_pod(self, facts: PodFacts) -> None:
         known = self._pods.get(facts.key)
         self._pods[facts.key] = facts
+        self.daemons.put_pod(facts)
         self._charge(known, facts)
 
     def drop_pod(self, key: Key) -> None:
+        self.daemons.drop_pod(key)
         self._charge(self._pods.pop(key, None), None)
 
     def _charge(self, before: PodFacts | None, after: PodFacts | None) -> None:
         held = before if before is not None and before.holds_room else None
         holds = after if after is not None and after.holds_room else None
-        if (held and (held.node, held.requests)) != (holds and (holds.node, holds.requests)):
+        if (held and (held.place, held.requests)) != (holds and (holds.place, holds.requests)):
             for pod, sign in ((held, -1), (holds, +1)):
                 if pod is not None:
                     self._use(pod, sign)
@@ -220,7 +226,7 @@ class Capacity:
             self._count_bound(now, +1)
 
     def _use(self, pod: PodFacts, sign: int) -> None:
-        used = self._used.setdefault(pod.node, {})
+        used = self._used.setdefault(pod.place, {})
         for resource, amount in ((SLOT, 1), *pod.requests.items()):
             used[resource] = used.get(resource, 0) + sign * amount
             if not used[resource]:
@@ -228,9 +234,9 @@ class Capacity:
             elif resource not in self._resources:
                 self._resources.add(resource)
         if not used:
-            del self._used[pod.node]
-        if pod.node in self._nodes:
-            self._changed.add(pod.node)
+            del self._used[pod.place]
+        if pod.place in self._nodes:
+            self._changed.add(pod.place)
 
     def _count_bound(self, workload: str, step: int) -> None:
         if workload:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from shared.units import POOL_LABEL, VIRTUAL_LABEL, VIRTUAL_TAINT
+from shared.units import VIRTUAL_LABEL, VIRTUAL_TAINT, pool_of
 
 Key: TypeAlias = tuple[str, str]  # (namespace, name)
 ObjectKey: TypeAlias = tuple[str, str, str, str]  # (kind, group, namespace, name)
@@ -19,7 +19,8 @@ VIRTUAL_NAME = "virtual-kubelet-"  # how a virtual node's name begins
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """created_at: Unix seconds. leaving: it is being deleted. allocatable: whole base units."""
+    """created_at: Unix seconds. leaving: it is being deleted. allocatable: whole base units. described_pool: the pool
+    that it is of by what the fleet file says of pools, for members whose nodes do not say so themselves."""
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -29,11 +30,12 @@ class NodeFacts:
     leaving: bool = False
     created_at: float = 0.0
     allocatable: Mapping[str, int] = field(default_factory=dict)
+    described_pool: str = ""
 
     @property
     def pool(self) -> str:
         """The node pool it belongs to, empty for none."""
-        return self.labels.get(POOL_LABEL, "")
+        return self.described_pool or pool_of(self.labels)
 
     @property
     def virtual(self) -> bool:
@@ -51,6 +53,8 @@ class PodFacts:
 
     unschedulable_since: Unix seconds at which the member's scheduler first said so, None where it did not.
     message: the scheduler's words. requests: what it takes of its node's room, on a virtual node its instance's size.
+    nominated: the node where the member's own scheduler makes room for it, empty for none. daemon: the uid of its
+    DaemonSet, empty for a pod of none.
     """
 
     namespace: str
@@ -63,6 +67,8 @@ class PodFacts:
     ready: bool = False
     unschedulable_since: float | None = None
     message: str = ""
+    nominated: str = ""
+    daemon: str = ""
     requests: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -74,9 +80,16 @@ class PodFacts:
         return self.phase in ("Succeeded", "Failed")
 
     @property
+    def place(self) -> str:
+        """The node of whose room it takes: its own, or the one that others are evicted from for its sake. Replicas
+        of brim's workloads have that reserved until they are bound."""
+        waits = self.nominated if not self.workload and not self.terminating else ""
+        return self.node or waits
+
+    @property
     def holds_room(self) -> bool:
         """A terminating pod still does; a finished one does not."""
-        return bool(self.node) and not self.finished
+        return bool(self.place) and not self.finished
 
     @property
     def counts_as_bound(self) -> bool:

@@ -12,14 +12,17 @@ from shared.numbers import whole
 
 MAX_GROUPS = 100  # of unschedulable replicas in one status; the oldest are merged beyond
 
-# What the events of an autoscaler mean for the pod they are about.
-_PROVISIONING: Mapping[str, Provisioning] = {
-    "ProvisionNode": "ordered",
-    "TriggeredScaleUp": "ordered",
-    "ProvisionNodeFailed": "failed",
-}
-_NO_ROOM = "NotTriggerScaleUp"
-_NO_STOCK = "NoStock"
+# What the events of an autoscaler mean for the pod they are about: (reason, a part of the message) → meaning. Of
+# ACK's GOATScaler, of cluster-autoscaler, and of Karpenter, which nominates nodes that are there already, too.
+_PROVISIONING: tuple[tuple[str, str, Provisioning], ...] = (
+    ("ProvisionNode", "", "ordered"),
+    ("TriggeredScaleUp", "", "ordered"),
+    ("ProvisionNodeFailed", "", "failed"),
+    ("NotTriggerScaleUp", "NoStock", "no-stock"),
+    ("NotTriggerScaleUp", "in backoff after failed scale-up", "failed"),
+    ("Nominated", "nodeclaim/", "ordered"),
+    ("FailedScheduling", "", "no-stock"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,7 @@ class ObjectFacts:
 
 def provisioning_of(reason: str, message: str) -> Provisioning | None:
     """What an autoscaler's event says about its pod; None where it says nothing about nodes to come."""
-    if reason == _NO_ROOM:
-        return "no-stock" if _NO_STOCK in message else None
-    return _PROVISIONING.get(reason)
+    return next((told for said, part, told in _PROVISIONING if said == reason and part in message), None)
 
 
 def status_of(

@@ -19,7 +19,7 @@ from services.scheduler.core.inside.values import PolicyUnit, ResourcePolicy
 from services.scheduler.core.nodes import ELASTIC, FREE, VIRTUAL_ROOM, Floats
 from services.scheduler.core.values import Expression, Shape, Term, Toleration, UnitRoom, Workload
 from shared import eci
-from shared.units import ECS_LABEL, POOL_LABEL, VIRTUAL_LABEL, VIRTUAL_TAINT
+from shared.units import CLOUD_LABELS, VIRTUAL_LABEL, VIRTUAL_TAINT
 
 _VIRTUAL: Final = Expression(VIRTUAL_LABEL[0], "In", (VIRTUAL_LABEL[1],))
 _REAL: Final = Expression(VIRTUAL_LABEL[0], "NotIn", (VIRTUAL_LABEL[1],))
@@ -50,11 +50,11 @@ def with_units(workload: Workload, units: tuple[UnitRoom, ...]) -> Workload:
 def _of_unit(shape: Shape, annotations: Mapping[str, str], unit: PolicyUnit) -> UnitRoom:
     match unit.resource:
         case "idc":
-            machines = (_REAL, Expression(POOL_LABEL, "DoesNotExist"), Expression(ECS_LABEL, "DoesNotExist"))
+            machines = (_REAL, *(Expression(label, "DoesNotExist") for label in CLOUD_LABELS))
             return UnitRoom("idc", _with(shape, machines), unit.max)
         case "ecs":
             chosen = tuple(Expression(key, "In", (value,)) for key, value in unit.node_selector)
-            nodes = [(_REAL, Expression(label, "Exists"), *chosen) for label in (POOL_LABEL, ECS_LABEL)]
+            nodes = [(_REAL, Expression(label, "Exists"), *chosen) for label in CLOUD_LABELS]
             return UnitRoom("ecs", _with(shape, *nodes), unit.max)
         case "eci":
             return _virtual(shape, annotations, unit.max)

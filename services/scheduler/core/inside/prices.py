@@ -8,7 +8,7 @@ import numpy as np
 
 from services.scheduler.core.inside.nodes import Amounts, Nodes
 from services.scheduler.core.nodes import Floats
-from shared.units import POOL_LABEL
+from shared.units import pool_of
 
 
 def hourly(nodes: Nodes, prices: Mapping[str, float], requests: Amounts) -> Floats:
@@ -32,5 +32,5 @@ def of_row(nodes: Nodes, prices: Mapping[str, float], requests: Amounts, row: in
 
 
 def _of_rows(nodes: Nodes, prices: Mapping[str, float]) -> Floats:
-    by_class = [prices.get(facts.labels.get(POOL_LABEL, ""), 0.0) for facts in nodes.facts]
+    by_class = [prices.get(pool_of(facts.labels), 0.0) for facts in nodes.facts]
     return np.array(by_class or [0.0])[nodes.klass]
