@@ -343,3 +343,24 @@ def test_an_outcome_about_another_workload_of_the_name_is_no_answer() -> None:
     )
     world.run()
     assert world.leaving(web) == {"a"}
+    world.outcome(web, "a")
+    world.run()
+    assert world.leaving(web) == set(), "nor does it stand against the right one"
+
+
+def test_an_outcome_that_came_late_does_not_stand_against_those_of_a_namesake() -> None:
+    world = World()
+    web = deployment("web", 2)
+    late = Outcome(
+        member="a", ref=web.ref, uid="older", order=Order(epoch=9, counter=9), result="deleted", at=world.now
+    )
+    world.state.on_outcome(late)
+    world.want(policy("a", "b"), web)
+    for name in "ab":
+        world.member(name, *slots(name, 2))
+    world.run()
+    world.want(policy("b"))
+    world.run()
+    world.outcome(web, "a")
+    world.run()
+    assert (world.placed(web), world.leaving(web)) == ({"b": 2}, set())

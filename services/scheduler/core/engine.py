@@ -212,7 +212,9 @@ class SchedulerState:
     def on_outcome(self, outcome: Outcome) -> Set[WorkloadKey]:
         record = self._records.get(outcome.ref.key)
         known = record.outcomes.get(outcome.member)
-        if known is not None and outcome.order < known.order:
+        if known is not None and known.uid == outcome.uid and outcome.order < known.order:
+            return _NOBODY  # orders of a namesake say nothing: they begin anew
+        if record.workload is not None and outcome.uid != record.workload.uid:
             return _NOBODY
         record.outcomes[outcome.member] = outcome
         return self._queue([outcome.ref.key], self._due) if record.gone(outcome.member) else _NOBODY
