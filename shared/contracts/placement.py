@@ -63,6 +63,13 @@ class Rest(Part):
     step: int = 1
 
 
+class Failback(Part):
+    """So many replicas went back to an earlier tier then. at: Unix seconds."""
+
+    at: float
+    count: int
+
+
 class Seen(Part):
     """Room that the decision saw, one position per member in the order they were considered.
 
@@ -113,7 +120,7 @@ class Placement(Contract):
     brim's marks only; a share that moves is removed whatever this says. overwrite: objects that are already
     there may be taken over (conflictResolution).
     policy: "PropagationPolicy test/vllm-deploy-pp", empty if none matches (the placement is frozen).
-    failbacks: when replicas last went back to an earlier tier, Unix seconds, the last hour only. before: the revision
+    failbacks: when replicas last went back to an earlier tier, the last hour only. before: the revision
     that members had before the newest one; 0 where there is none. waves: of a workload whose members go over to its
     newest revision one after the other.
     """
@@ -139,7 +146,7 @@ class Placement(Contract):
     overwrite: bool = False
     deleted: bool = False
     preserve: bool = False
-    failbacks: tuple[float, ...] = ()
+    failbacks: tuple[Failback, ...] = ()
     before: int = 0
     waves: Waves | None = None
 

@@ -11,6 +11,7 @@ from services.scheduler.core import division, groups, growing, moving, spread
 from services.scheduler.core.division import hash_of, tie_breaks
 from services.scheduler.core.drafts import Case, Draft
 from services.scheduler.core.nodes import FREE
+from shared.contracts.placement import Failback
 
 
 def decide(case: Case) -> None:
@@ -96,7 +97,7 @@ def _clock(at: float) -> str:
 
 def _fail_back(case: Case) -> None:
     """Replicas go back to an earlier tier's free room, as many an hour as the policy allows."""
-    allowance = case.policy.failback - len(case.failbacks) if case.rules.failback else 0
+    allowance = case.policy.failback - sum(past.count for past in case.failbacks) if case.rules.failback else 0
     if allowance <= 0 or any(draft.retiring for draft in case.drafts.values()):
         return
     last = max((draft.tier for draft in case.drafts.values() if _movable(draft)), default=0)
@@ -115,7 +116,7 @@ def _fail_back(case: Case) -> None:
         seats = division.webster(room, count, tie_breaks(case.workload.uid, looked.tier.hashes))
         for position in np.flatnonzero(seats).tolist():
             growing.add(case, looked.tier.names[position], "free", int(seats[position]))
-        case.failbacks += (case.now,) * count
+        case.failbacks += (Failback(at=case.now, count=count),)
         case.cause = "failback"
         allowance -= count
         for draft in sorted(later, key=lambda draft: (-draft.tier, draft.member)):

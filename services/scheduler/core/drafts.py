@@ -11,7 +11,7 @@ from services.scheduler.core.filtering import Candidates, Fleet, Verdict
 from services.scheduler.core.room import FleetRoom
 from services.scheduler.core.values import Policy, Rules, Shape, Workload
 from services.scheduler.core.waves import Plan
-from shared.contracts.placement import Cause, Placement, Reason, Rest, Seen, Share, Waves
+from shared.contracts.placement import Cause, Failback, Placement, Reason, Rest, Seen, Share, Waves
 from shared.contracts.rebalance import Rebalance
 from shared.contracts.status import Status
 
@@ -119,7 +119,7 @@ class Case:
     due: float | None = None
     cause: Cause = "capacity"
     pending: int = 0
-    failbacks: tuple[float, ...] = ()
+    failbacks: tuple[Failback, ...] = ()
     looked: set[str] = field(default_factory=set)
 
     @property
@@ -154,7 +154,7 @@ def begin(case: Case) -> None:
     previous = case.previous
     if previous is None:
         return
-    case.failbacks = tuple(at for at in previous.failbacks if at > case.now - 3600.0)
+    case.failbacks = tuple(past for past in previous.failbacks if past.at > case.now - 3600.0)
     for rest in previous.rests:
         if rest.until + case.rules.rest_max > case.now:  # remembered a while longer, for its step
             case.rests[rest.member] = rest

@@ -466,7 +466,7 @@ class SchedulerState:
         if key not in self._waiting:
             return
         times = [rest.until for rest in placement.rests]
-        times += [placement.failbacks[0] + _HOUR] if placement.failbacks else []
+        times += [placement.failbacks[0].at + _HOUR] if placement.failbacks else []
         for at in times:
             self._set_timer((at, key))
 

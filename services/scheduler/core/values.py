@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Final, Literal, TypeAlias
 
 from shared.contracts.desired import Tombstone
-from shared.contracts.placement import Cause, Placement, Reason, Rest, Seen, Share, Waves
+from shared.contracts.placement import Cause, Failback, Placement, Reason, Rest, Seen, Share, Waves
 from shared.contracts.refs import ObjectRef, Order
 from shared.eci import Spec
 from shared.units import Unit
@@ -391,7 +391,7 @@ class Decision:
     suspended: bool = False
     overwrite: bool = False
     preserve: bool = False
-    failbacks: tuple[float, ...] = ()
+    failbacks: tuple[Failback, ...] = ()
     before: int = 0
     waves: Waves | None = None
     due: float | None = None
