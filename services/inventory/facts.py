@@ -10,10 +10,12 @@ from pydantic import JsonValue
 from services.inventory.core.facts import NodeFacts, PodFacts
 from services.inventory.core.statuses import ObjectFacts
 from services.inventory.projections import Condition, Container, Managed, Node, Pod, PodEvent, ResourceList
+from services.inventory.rollout_form import rollout_status
 from shared.clock import parse_rfc3339
 from shared.contracts.annotations import ORDER_ANNOTATION, REVISION_ANNOTATION, WORKLOAD_LABEL
 from shared.contracts.base import JsonObject
 from shared.contracts.refs import ObjectRef, Order
+from shared.contracts.rollout import IN_PROGRESS_ANNOTATION, is_rollout
 from shared.kube import Resource
 from shared.numbers import whole
 from shared.pod_requests import InitContainer, pod_requests
@@ -23,6 +25,7 @@ from shared.workloads import has_ended, kind_of, replicas_of
 
 # Kinds whose controllers leave out a count of zero; elsewhere a missing count is not known.
 _COUNTING_KINDS = frozenset({("Deployment", "apps"), ("StatefulSet", "apps"), ("ReplicaSet", "apps"), ("Job", "batch")})
+_HASHES = ("pod-template-hash", "controller-revision-hash")  # by which a controller tells templates apart
 _READY_FIELDS = {("Job", "batch"): "ready"}
 
 
@@ -60,6 +63,9 @@ def pod_facts(pod: Pod) -> PodFacts:
         nominated=pod.status.nominated_node_name if pod.spec.scheduler_name not in SCHEDULERS else "",
         daemon=_daemon(pod),
         requests=_requests(pod),
+        created_at=seconds(pod.metadata.creation_timestamp) or 0.0,
+        template=next((pod.metadata.labels[name] for name in _HASHES if name in pod.metadata.labels), ""),
+        restarts=sum(container.restart_count for container in pod.status.container_statuses),
     )
 
 
@@ -112,6 +118,8 @@ def object_facts(managed: Managed, resource: Resource) -> ObjectFacts:
         finished=has_ended(kind_of(*kind), {"status": status}),
         ordered=kind == ("StatefulSet", "apps") and (managed.spec or {}).get("podManagementPolicy") != "Parallel",
         first_ordinal=_first_ordinal(managed.spec or {}),
+        rolling=IN_PROGRESS_ANNOTATION in metadata.annotations,
+        rollout=rollout_status(managed.spec or {}, status) if is_rollout(*kind) else None,
     )
 
 

@@ -55,6 +55,7 @@ class PodFacts:
     message: the scheduler's words. requests: what it takes of its node's room, on a virtual node its instance's size.
     nominated: the node where the member's own scheduler makes room for it, empty for none. daemon: the uid of its
     DaemonSet, empty for a pod of none.
+    template: by which its controller tells templates apart. restarts: of its containers.
     """
 
     namespace: str
@@ -70,6 +71,9 @@ class PodFacts:
     nominated: str = ""
     daemon: str = ""
     requests: Mapping[str, int] = field(default_factory=dict)
+    created_at: float = 0.0
+    template: str = ""
+    restarts: int = 0
 
     @property
     def key(self) -> Key:

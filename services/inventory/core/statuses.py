@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.inventory.core.facts import PodFacts
 from shared.contracts.refs import ObjectRef, Order
-from shared.contracts.status import Provisioning, Status, Unschedulable
+from shared.contracts.status import Provisioning, RolloutStatus, Status, Unschedulable
 from shared.numbers import whole
 
 MAX_GROUPS = 100  # of unschedulable replicas in one status; the oldest are merged beyond
@@ -29,7 +29,7 @@ _PROVISIONING: tuple[tuple[str, str, Provisioning], ...] = (
 class ObjectFacts:
     """uid: the workload's in DESIRED. ready, updated, available, succeeded: as the object's own status says,
     None where its kind has no such field. ordered: a StatefulSet that creates its pods one after the other.
-    first_ordinal: the number of its first pod."""
+    first_ordinal: the number of its first pod. rolling: a Kruise rollout of it is under way. rollout: of a Rollout."""
 
     ref: ObjectRef
     uid: str = ""
@@ -46,6 +46,8 @@ class ObjectFacts:
     finished: bool = False
     ordered: bool = False
     first_ordinal: int = 0
+    rolling: bool = False
+    rollout: RolloutStatus | None = None
 
 
 def provisioning_of(reason: str, message: str) -> Provisioning | None:
@@ -87,7 +89,16 @@ def status_of(
         unschedulable=unschedulable(stuck, provisioning),
         first_stuck_ordinal=_first_ordinal(facts, stuck),
         autoscaler=autoscaler,
+        restarts=_restarts(living),
+        rolling=facts.rolling,
+        rollout=facts.rollout,
     )
+
+
+def _restarts(living: Sequence[PodFacts]) -> int:
+    """Of the pods with the template of the one that was created last."""
+    newest = max(living, key=lambda pod: (pod.created_at, pod.name), default=None)
+    return sum(pod.restarts for pod in living if newest is not None and pod.template == newest.template)
 
 
 def unschedulable(
