@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
 from cli.explain import moment
 from cli.fleet_tables import shares_text
+from cli.tables import Paint
 from shared.bus import Message
+from shared.clock import rfc3339
 from shared.contracts.outcome import Outcome, Rejected
 from shared.contracts.placement import Placement
+from shared.contracts.refs import ObjectRef
+from shared.errors import Fault
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Line:
-    """One event. at: Unix seconds of fleet time; what, about and told are words for people."""
+    """One event. at: Unix seconds of fleet time; what, about and told are words for people. ref: of what it tells,
+    where that is an object."""
 
     at: float
     what: str
     about: str
     told: str
-    namespace: str = ""
+    ref: ObjectRef | None = field(default=None, compare=False)
 
-    def __str__(self) -> str:
-        return f"{moment(self.at)}  {self.what:<11}  {self.about}  {self.told}"
+    @property
+    def namespace(self) -> str:
+        return self.ref.namespace if self.ref is not None else ""
+
+    def as_text(self, width: int, *, paint: Paint | None = None) -> str:
+        """width: columns that `about` takes at least, so that lines of one story stand below each other."""
+        what = f"{self.what:<10}"
+        return f"{moment(self.at)}  {paint(what, False) if paint else what}  {self.about:<{width}}  {self.told}"
 
     def as_json(self) -> dict[str, JsonValue]:
-        return {"at": self.at, "event": self.what, "object": self.about, "message": self.told}
+        return {
+            "time": rfc3339(self.at),
+            "at": self.at,
+            "event": self.what,
+            "object": self.about,
+            "message": self.told,
+        }
 
 
 def line_of(message: Message) -> Line | None:
@@ -50,16 +67,26 @@ def _placed(placement: Placement) -> Line:
         told += f", {placement.pending} pending"
     moving = [f"{share.retiring} leave {share.member} once replaced" for share in placement.shares if share.retiring]
     what = "rebalanced" if placement.cause == "rebalance" else "placed"
-    return Line(placement.decided_at, what, str(placement.ref), "; ".join([told, *moving]), placement.ref.namespace)
+    return Line(placement.decided_at, what, str(placement.ref), "; ".join([told, *moving]), placement.ref)
 
 
 def _became(outcome: Outcome) -> Line:
     told = f"in {outcome.member}" + (f": {outcome.message}" if outcome.message else "")
-    return Line(outcome.at, outcome.result, str(outcome.ref), told, outcome.ref.namespace)
+    return Line(outcome.at, outcome.result, str(outcome.ref), told, outcome.ref)
 
 
 def _refused(rejected: Rejected) -> Line:
-    faults = "; ".join(
-        f"{fault.object}: {fault.field + ': ' if fault.field else ''}{fault.message}" for fault in rejected.faults
-    )
-    return Line(rejected.at, "rejected", rejected.subject, f"by {rejected.service}: {faults}")
+    return Line(rejected.at, "rejected", rejected.subject, f"by {rejected.service}: {'; '.join(_faults(rejected))}")
+
+
+def as_text(rejected: Rejected) -> str:
+    """A refused message, and below it each of its faults and how it began."""
+    lines = [f"{moment(rejected.at)}  {rejected.subject}  by {rejected.service}"]
+    lines += [f"  - {fault}" for fault in _faults(rejected)]
+    if rejected.excerpt:
+        lines.append(f"  began with: {' '.join(rejected.excerpt.split())}")
+    return "\n".join(lines)
+
+
+def _faults(rejected: Rejected) -> list[str]:
+    return [str(Fault(fault.object, fault.field, fault.message, fault.code)) for fault in rejected.faults]

@@ -117,7 +117,7 @@ def parse(text: str) -> tuple[list[object], Fault | None]:
         return list(yaml.load_all(text, Loader=_Loader)), None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = f"line {mark.line + 1}" if mark else ""
+        line = f"line {min(mark.line + 1, len(text.splitlines()))}" if mark else ""  # the end is no line of its own
         return [], wrong or Fault("the message", line, f"malformed YAML: {error.problem or error.context}", "Malformed")
     except yaml.YAMLError as error:  # of the reader: characters that YAML does not allow
         return [], wrong or Fault("the message", "", f"malformed YAML: {' '.join(str(error).split())}", "Malformed")

@@ -23,7 +23,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "run": Entry("run", "Run one service"),
     "apply": Entry("apply", "Say what should run, and by which policies"),
     "delete": Entry("delete", "Take objects out of the fleet and its members"),
-    "get": Entry("get", "List workloads, pods, nodes, clusters, policies, placements, pools"),
+    "get": Entry("get", "List objects of the fleet and of its members"),
     "scale": Entry("scale", "Change how many replicas a workload has"),
     "describe": Entry("describe", "Show all that is known of one object"),
     "explain": Entry("explain", "Say why replicas are where they are, or pending"),

@@ -3,45 +3,66 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 import click
 
+from cli import colours
+from cli.completion import complete_namespaces, complete_workloads
+from cli.naming import fits, split
 from cli.session import Session, connected, output_option, warn
-from cli.stories import Line, line_of
+from cli.stories import Line, as_text, line_of
 from shared.bus import Message
 from shared.contracts.outcome import Rejected
 from shared.errors import Invalid
 
 STREAMS = {"PLACEMENT": "brim.placement.>", "OUTCOME": "brim.outcome.>", "REJECTED": "brim.rejected.>"}
+WIDEST = 60  # columns for the name of an object, at most
+
+Takes = Callable[[Line], bool]
 
 
 @click.command()
+@click.argument("words", metavar="[WORKLOAD]", nargs=-1, shell_complete=complete_workloads)
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
-@click.option("-n", "--namespace", default="", help="Only of this namespace; all by default.")
-@output_option("json")
+@click.option(
+    "-n",
+    "--namespace",
+    default="",
+    metavar="NAMESPACE",
+    shell_complete=complete_namespaces,
+    help="Only of this namespace; all by default.",
+)
+@output_option("json", otherwise="a line for each event")
 @connected
-async def events(session: Session, follow: bool, namespace: str, output: str | None) -> None:
-    """Show what happened: placements, rebalances, outcomes in members, refused messages, oldest first.
+async def events(session: Session, words: tuple[str, ...], follow: bool, namespace: str, output: str | None) -> None:
+    """Show what happened: placements, rebalances, outcomes in members, refused messages, oldest first. Times are UTC.
+
+    What Kubernetes itself tells of its objects is shown by `brim get events -M`.
 
     \b
     Examples:
       brim events
-      brim events -f -n test
+      brim events deploy/qwen3 -n test -f
     """
+    takes = _selection(split(words) if words else [], namespace)
     past: list[Message] = []
     for stream, filter_ in STREAMS.items():
         past += await session.bus.history(stream, filter_)
-    for line in sorted(line for message in past if (line := readable(message)) is not None):
-        _print(line, namespace, output)
+    lines = sorted(line for message in past if (line := readable(message)) is not None and takes(line))
+    width = min(WIDEST, max((len(line.about) for line in lines), default=0))
+    for line in lines:
+        _print(line, width, output)
+    if not lines and not follow:
+        warn("Nothing has happened yet")
     if follow:
-        await _follow(session, past, namespace, output)
+        await _follow(session, past, takes, width, output)
 
 
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
-@output_option("json")
+@output_option("json", otherwise="a message and its faults")
 @connected
 async def rejected(session: Session, follow: bool, output: str | None) -> None:
     """Show messages that were refused in the last seven days, and why, field by field.
@@ -52,11 +73,15 @@ async def rejected(session: Session, follow: bool, output: str | None) -> None:
     """
 
     async def show(message: Message) -> None:
-        line = readable(message)
-        if output == "json" and line is not None:
-            click.echo(json.dumps(json.loads(Rejected.decode(message.data).encode()), ensure_ascii=False))
-        elif line is not None:
-            click.echo(str(line))
+        try:
+            found = Rejected.decode(message.data)
+        except Invalid as error:
+            warn(f"{message.subject}: {error}")
+            return
+        if output == "json":
+            click.echo(json.dumps(json.loads(found.encode()), ensure_ascii=False))
+        else:
+            click.echo(as_text(found))
 
     past = await session.bus.history("REJECTED", STREAMS["REJECTED"])
     for message in past:
@@ -76,11 +101,25 @@ def readable(message: Message) -> Line | None:
         return Line(message.published_at, "unreadable", message.subject, str(error))
 
 
-async def _follow(session: Session, past: Sequence[Message], namespace: str, output: str | None) -> None:
+def _selection(wanted: Sequence[tuple[str, str]], namespace: str) -> Takes:
+    """Of a namespace, and of named objects; empty: of all."""
+
+    def takes(line: Line) -> bool:
+        if namespace and line.namespace != namespace:
+            return False
+        ref = line.ref
+        if not wanted:
+            return True
+        return ref is not None and any(ref.name == name and (not kind or fits(kind, ref)) for kind, name in wanted)
+
+    return takes
+
+
+async def _follow(session: Session, past: Sequence[Message], takes: Takes, width: int, output: str | None) -> None:
     async def show(message: Message) -> None:
         line = readable(message)
-        if line is not None:
-            _print(line, namespace, output)
+        if line is not None and takes(line):
+            _print(line, width, output)
 
     async with anyio.create_task_group() as group:
         for stream, filter_ in STREAMS.items():
@@ -90,7 +129,8 @@ async def _follow(session: Session, past: Sequence[Message], namespace: str, out
             group.start_soon(session.bus.follow(stream, [filter_], show, start=start).run)
 
 
-def _print(line: Line, namespace: str, output: str | None) -> None:
-    if namespace and line.namespace != namespace:
-        return
-    click.echo(json.dumps(line.as_json(), ensure_ascii=False) if output == "json" else str(line))
+def _print(line: Line, width: int, output: str | None) -> None:
+    if output == "json":
+        click.echo(json.dumps(line.as_json(), ensure_ascii=False))
+    else:
+        click.echo(line.as_text(width, paint=colours.cell))

@@ -231,12 +231,19 @@ async def _cordon(brim: CommandLine) -> None:
 
 async def _stories(brim: CommandLine, play: Play) -> None:
     await play.bus.publish(subjects.submit("apply"), b"kind: [")
-    refused = await until(brim, "rejected", shows="rejected")
-    assert "by scheduler" in refused.out
+    refused = await until(brim, "rejected", shows="brim.submit.apply  by scheduler")
+    assert refused.lines[1:] == [
+        "  - the message: line 1: malformed YAML: did not find expected node content",
+        "  began with: kind: [",
+    ]
     story = await brim("events", "-o", "json")
     lines = [json.loads(line) for line in story.lines]
     assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
     assert {"placed", "applied", "rejected"} <= {line["event"] for line in lines}
+    own = await brim("events", "svc/qwen3", "-n", "test")
+    assert own.lines
+    assert all("Service test/qwen3" in line for line in own.lines)
+    assert (await brim("events", "deploy/nothing")).err == "Nothing has happened yet\n"
     asked = await brim("rebalance", "qwen3", "-n", "test")
     assert asked.lines == ["deployment/qwen3 rebalance requested"]
     path = await brim("kubeconfig")

@@ -135,18 +135,21 @@ def test_members_of_an_earlier_fleet_file_are_told_of() -> None:
     assert strangers(known, fewer)[1].startswith("Not in this fleet file, but known from before: ack.")
 
 
-async def test_a_service_that_starts_just_now_is_waited_for(bus: Bus) -> None:
+async def test_a_service_that_starts_just_now_is_waited_for(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session(bus, Clock(), Target(Settings(), Clock(), None, "the test"))
+    asked_in_vain = anyio.Event()
+    monkeypatch.setattr("cli.connection.NOTICE", 0.0)
+    monkeypatch.setattr("cli.session.warn", lambda _: asked_in_vain.set())
 
     async def answer(message: Message) -> bytes:
         return b"here: " + message.data
 
-    async def serve_soon() -> None:
-        await anyio.wait_all_tasks_blocked()  # the question was asked, and nobody was there
+    async def serve_then() -> None:
+        await asked_in_vain.wait()
         await bus.serve("brim.test.ask", answer)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(serve_soon)
+        group.start_soon(serve_then)
         assert await session.ask("brim.test.ask", b"x", timeout=5.0) == b"here: x"
         group.cancel_scope.cancel()
 

@@ -143,7 +143,7 @@ def test_other_faults_are_told_by_their_field(simulated: str, field: str) -> Non
         ),
         ("kind: Pod\nmembers: 3", ["f.yaml: kind: give 'Fleet'", "f.yaml: members: give a list"]),
         ("[1]", ["f.yaml: give an object"]),
-        ("members: [", ["f.yaml: line 2: malformed YAML: did not find expected node content"]),
+        ("members: [", ["f.yaml: line 1: malformed YAML: did not find expected node content"]),
         ("members: []\nmembers: []", ["f.yaml: line 2: malformed YAML: key 'members' is given twice"]),
         ("{", ["f.yaml: line 1: malformed JSON: Expecting property name enclosed in double quotes"]),
         (
