@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
 from services.scheduler.core.division import Ties, hash_of
 from services.scheduler.core.nodes import Indexes
-from services.scheduler.core.values import Affinity, MemberFacts, Policy, Taint, Toleration
+from services.scheduler.core.values import Affinity, MemberFacts, Policy, Taint, Tier, Toleration
 from shared.contracts.placement import Reason
 
 Verdict: TypeAlias = Literal["open", "stay", "leave", "dead"]
+ALIKE: Final = 4096  # different questions whose answers are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +46,28 @@ class Candidates:
 
 @dataclass(slots=True)
 class Fleet:
-    """All members. Candidates are kept per policy until a member changes."""
+    """All members. Candidates are kept until a member changes: per policy, and once for policies that ask alike."""
 
     members: dict[str, MemberFacts] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     _kept: dict[str, tuple[Policy, Candidates]] = field(default_factory=dict)
+    _alike: dict[tuple[tuple[Tier, ...], tuple[Toleration, ...]], Candidates] = field(default_factory=dict)
 
     def put(self, facts: MemberFacts, number: int) -> bool:
         """Adds or replaces; whether anything changed. number: the member's in FleetRoom's arrays."""
         if self.members.get(facts.id) == facts:
             return False
         self.members[facts.id], self.numbers[facts.id] = facts, number
-        self._kept.clear()
+        self._forget_all()
         return True
 
     def remove(self, member: str) -> MemberFacts | None:
-        self._kept.clear()
+        self._forget_all()
         return self.members.pop(member, None)
+
+    def _forget_all(self) -> None:
+        self._kept.clear()
+        self._alike.clear()
 
     def forget(self, policy: str) -> None:
         self._kept.pop(policy, None)
@@ -70,7 +76,12 @@ class Fleet:
         kept = self._kept.get(policy.key)
         if kept is not None and kept[0] is policy:
             return kept[1]
-        found = _candidates(policy, self.members, self.numbers)
+        asked = policy.tiers, policy.tolerations
+        found = self._alike.get(asked)
+        if found is None:
+            if len(self._alike) >= ALIKE:
+                self._alike.clear()
+            found = self._alike[asked] = _candidates(policy, self.members, self.numbers)
         self._kept[policy.key] = (policy, found)
         return found
 
@@ -119,6 +130,7 @@ def judge(policy: Policy, member: MemberFacts) -> tuple[Verdict, str, str]:
 
 
 def _candidates(policy: Policy, members: Mapping[str, MemberFacts], numbers: Mapping[str, int]) -> Candidates:
+    """By the policy's tiers and tolerations alone."""
     tier_of: dict[str, int] = {}
     repeated: list[str] = []
     for index, tier in enumerate(policy.tiers):

@@ -22,7 +22,8 @@ from services.scheduler.core.shapes import Shapes
 from services.scheduler.core.values import Component, Shape
 
 COMING = (UPCOMING, READY, HEADROOM, VIRTUAL)  # for what was promised a node of a pool
-RUNS, RUN = 4, 4  # nodes that are looked at per member before all are: so many runs of so many neighbours
+RUN = 4  # neighbours that are looked at together
+GLANCES = (4, 32)  # so many runs per member are looked at, first and then, before all of its nodes are
 
 Growth: TypeAlias = list[tuple[Part, int]]  # replicas that need a row
 _Before: TypeAlias = list[tuple[Part, dict[int, int]]]  # parts as they were, and their rows
@@ -83,28 +84,28 @@ class Holdings:
         mine = self._promises.setdefault(uid, {})
         growth: Growth = []
         for table, components in wanted:
-            parts = self._promise(uid, mine, table, components)
+            parts = mine.get(table.number, _NOBODY)
+            if self._trials:
+                self._remember(uid, table, parts)
+            if not _are_of(parts, components):
+                parts = mine[table.number] = self._anew(table, parts, components)
+            left = 0
             for part, component in zip(parts, components, strict=True):
                 part.placed = component.count
                 part.order = order or (SERVERLESS if component.serverless else ORDER)
+                left += component.count
             self._adjust(table.bound.get(uid, 0), parts, (), growth)
-            if not any(part.placed for part in parts):
-                del mine[table.number]
+            if not left:
+                mine.pop(table.number, None)
         if not mine:
             del self._promises[uid]
         self._house_all(growth)
 
-    def _promise(
-        self, uid: str, mine: dict[int, list[Part]], table: Table, components: Sequence[Component]
-    ) -> Sequence[Part]:
-        parts = mine.get(table.number)
-        if self._trials:
-            self._remember(uid, table, parts or ())
-        if parts is None or [part.shape for part in parts] != [component.shape for component in components]:
-            for part in parts or ():  # another template: what was promised is promised in the new shape
-                self.release(part, part.count, ())
-            parts = mine[table.number] = [Part(table, component.shape) for component in components]
-        return parts
+    def _anew(self, table: Table, parts: Sequence[Part], components: Sequence[Component]) -> list[Part]:
+        """Another template: what was promised is promised in the new shapes."""
+        for part in parts:
+            self.release(part, part.count, ())
+        return [Part(table, component.shape) for component in components]
 
     def bind(self, uid: str, table: Table, shrunk: Sequence[int]) -> Growth:
         """`table.bound` changed for uid; what must be housed in addition is returned, for `house`.
@@ -118,7 +119,7 @@ class Holdings:
     def _adjust(self, bound: int, parts: Sequence[Part], shrunk: Sequence[int], growth: Growth) -> None:
         """Which component a bound pod is of is not told: the largest stay reserved to the end."""
         for part in parts if len(parts) == 1 else sorted(parts, key=lambda part: part.shape.requests):
-            counted = min(bound, part.placed)
+            counted = bound if bound < part.placed else part.placed
             bound -= counted
             change = part.placed - counted - part.housed - part.deficit
             if change < 0:
@@ -206,7 +207,7 @@ class Holdings:
     # -- housing -----------------------------------------------------------------------------------------
 
     def _house_all(self, growth: Growth) -> None:
-        """In many members at once: for most a glance at a few nodes will do."""
+        """In many members at once: for most a glance at a few nodes will do, or at some more."""
         for shape in dict.fromkeys(part.shape for part, _ in growth):
             glance: dict[int, tuple[Part, int]] = {}
             rest: Growth = []
@@ -216,17 +217,20 @@ class Holdings:
                         glance[part.table.number] = part, count
                     else:
                         rest.append((part, count))
-            if glance:
-                rest += self._house_at_a_glance(shape, list(glance.values()))
-            for part, count in rest:
+            looking = list(glance.values())
+            for runs in GLANCES if looking else ():
+                looking = self._house_at_a_glance(shape, looking, runs)
+                if not looking:
+                    break
+            for part, count in looking + rest:
                 self.house(part, count)
 
-    def _house_at_a_glance(self, shape: Shape, growth: Growth) -> Growth:
+    def _house_at_a_glance(self, shape: Shape, growth: Growth, runs: int) -> Growth:
         """Each part on one ready node, the roomiest of some; returns those for which that has too little room.
 
         No member twice, and none without rows. Kubernetes' own scheduler, too, takes the best of some of many nodes.
         """
-        rows = self._some(growth)
+        rows = self._some(growth, runs)
         room = self._shapes.room_at(self._shapes.slot(shape), rows)
         each = np.arange(len(growth))
         best = room.argmax(axis=1)
@@ -243,12 +247,13 @@ class Holdings:
                 rest.append((part, count))
         return rest
 
-    def _some(self, growth: Growth) -> Indexes:
+    def _some(self, growth: Growth, runs: int) -> Indexes:
         """(parts × nodes) rows to look at, others each time: short runs, evenly over the member."""
         self._turn += RUN
         bases = np.array([part.table.base for part, _ in growth], dtype=np.intp)[:, None]
         tops = np.array([part.table.top for part, _ in growth], dtype=np.intp)[:, None]
-        return bases + (_RUN_OF * tops // RUNS + (_PLACE_IN_RUN + self._turn)) % tops
+        places = np.arange(runs * RUN)
+        return bases + (places // RUN * tops // runs + places % RUN + self._turn) % tops
 
     def house(self, part: Part, count: int, order: Sequence[int] | None = None) -> None:
         """Finds rows for `count` more replicas, by phase in this order; what finds none becomes a deficit."""
@@ -379,6 +384,14 @@ class Holdings:
         self._ledger.flush()
 
 
+def _are_of(parts: Sequence[Part], components: Sequence[Component]) -> bool:
+    """Whether these parts are reservations of these components."""
+    return len(parts) == len(components) and all(map(_same_shape, parts, components))
+
+
+def _same_shape(part: Part, component: Component) -> bool:
+    return part.shape == component.shape
+
+
 _NOTHING: Final[Mapping[int, list[Part]]] = {}
-_RUN_OF = np.repeat(np.arange(RUNS), RUN)
-_PLACE_IN_RUN = np.tile(np.arange(RUN), RUNS)
+_NOBODY: Final[list[Part]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.scheduler.core import waves
 from services.scheduler.core.drafts import Case, Draft
-from services.scheduler.core.waves import Revisions, Update
+from services.scheduler.core.waves import Update
 from shared.contracts.placement import Placement
 from shared.contracts.status import Status
 
@@ -12,16 +12,21 @@ from shared.contracts.status import Status
 def settle(case: Case) -> None:
     """Every present draft gets its revision; `case.waves` and `case.before` what the placement is to remember."""
     case.before = before_of(case)
+    if case.previous is None and not case.workload.pins:  # by far the most frequent: nothing goes over to anything
+        for draft in case.drafts.values():
+            draft.target = case.workload.revision
+        return
     updates = [_update(case, draft) for draft in case.drafts.values() if draft.present]
     state = case.previous.waves if case.previous is not None else None
     found = waves.decide(case.workload.revision, case.before, updates, case.workload.pins, case.plan, state, case.now)
     case.waves, case.due = found.waves, found.due
     for code, sentence, member in found.reasons:
         case.because(code, sentence, member)
+    stepwise = found.waves is not None or _rolling(case)
     for draft in case.drafts.values():
         if draft.present:
             draft.target = found.targets[draft.member]
-            draft.surge = _surge(case, draft, found)
+            draft.surge = _surge(case, draft) if stepwise else 0
 
 
 def _update(case: Case, draft: Draft) -> Update:
@@ -51,10 +56,9 @@ def _rolling(case: Case) -> bool:
     return any(status.rolling for status in case.statuses.values())
 
 
-def _surge(case: Case, draft: Draft, found: Revisions) -> int:
+def _surge(case: Case, draft: Draft) -> int:
     """Pods beyond its replicas that the member may make while it goes over, in a rollout that goes step by step."""
-    stepwise = found.waves is not None or _rolling(case)
-    if not stepwise or not draft.was_present or not draft.replicas or draft.autoscaled:
+    if not draft.was_present or not draft.replicas or draft.autoscaled:
         return 0
     return case.workload.surge(draft.replicas) if is_updating(draft.target, draft.replicas, draft.status) else 0
 

@@ -131,7 +131,8 @@ def decide(
     state: of the placement in force.
     """
     if plan is None or not before or before == newest:
-        targets = {update.id: _joined(update, newest, before, updates) for update in updates}
+        rolling = any(update.status is not None and update.status.rolling for update in updates)
+        targets = {update.id: _joined(update, newest, before, rolling) for update in updates}
         return _pinned(Revisions(targets), pins)
     if state is None or state.revision != newest or state.rollout != plan.name:
         state = Waves(rollout=plan.name, revision=newest, since=now)
@@ -145,10 +146,9 @@ def _pinned(found: Revisions, pins: Mapping[str, int]) -> Revisions:
     return Revisions(targets, found.waves, found.due, found.reasons)
 
 
-def _joined(update: Update, newest: int, before: int, updates: list[Update]) -> int:
-    """A member that first gets replicas while others are in the middle of a rollout starts with what is stable: its
-    own rollout then takes it forward, once it is there and ready."""
-    rolling = any(other.status is not None and other.status.rolling for other in updates)
+def _joined(update: Update, newest: int, before: int, rolling: bool) -> int:
+    """A member that first gets replicas while others are in the middle of a rollout (rolling) starts with what is
+    stable: its own rollout then takes it forward, once it is there and ready."""
     if update.current == newest or not before or not rolling:
         return newest
     if update.current == 0:
