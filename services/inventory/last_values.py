@@ -61,6 +61,7 @@ class LastValues(ABC, Generic[K, C]):
         self._doubtful: set[str] = set()  # subjects whose last sequence has to be looked up
         self._in_flight: set[K] = set()
         self._again: set[K] = set()  # changed while in flight
+        self._too_large: set[K] = set()  # said so once
         self._slots = anyio.Semaphore(AT_ONCE)
         self._retries = Retries(RETRY)
         self._failed = False
@@ -217,8 +218,10 @@ class LastValues(ABC, Generic[K, C]):
             elif told is None or told.model_copy(update={"observed_at": now.observed_at}) != now:
                 await self._put(key, told, now)
             self._retries.succeeded()
+            self._too_large.discard(key)
         except TooLarge as error:
-            log.error("%s", error)
+            (log.debug if key in self._too_large else log.error)("%s", error)
+            self._too_large.add(key)
         except (BusUnavailable, WriteConflict) as error:
             log.debug("%s will be published again: %s", self._subject(key), error)
             self._metrics.publish_failures.add(member=self._member)

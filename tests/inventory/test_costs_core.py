@@ -288,5 +288,6 @@ def test_the_sum_is_the_integral(
         looked_at = hour
         counted = sum(len(one.meters) + sum(each.pods for each in one.booked) for one in published)
         assert counted <= len(pods), "no pod is counted twice"
+        assert sum(accounts.per_hour.values()) == pytest.approx(sum(one.per_hour for one in published))
     found = sum(one.amount((END - 1) * HOUR) for one in published)
     assert found == pytest.approx(sum(expected(life, up, restarts) for life in pods.values()))

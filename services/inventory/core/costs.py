@@ -75,6 +75,7 @@ class Accounts:
         self._ended: set[str] = set()
         self._free: set[str] = set()  # pods for which nothing was ever paid so far
         self._booked: dict[Unit, float] = {}
+        self._rates: dict[Unit, float] = dict.fromkeys(UNITS, 0.0)
 
     # -- from one process to the next ------------------------------------------------------------------------
 
@@ -95,10 +96,8 @@ class Accounts:
             if rival.since > meter.since:
                 self._book(account, meter, rival.since, pods=0)
                 return
-            self._book(other, rival, meter.since, pods=0)
-            del other.meters[meter.uid]
-        account.meters[meter.uid] = meter
-        self._of[meter.uid] = account.ref.key
+            self._book(other, self._stop(meter.uid), meter.since, pods=0)
+        self._run(account, meter)
         self._taken_up.add(meter.uid)
 
     def end_missing(self, present: Container[str]) -> set[ObjectKey]:
@@ -141,8 +140,7 @@ class Accounts:
             if payment.until > since:
                 self._book(account, meter, payment.until, pods=1)
             return self._settled(payment.ref.key)
-        account.meters[uid] = meter
-        self._of[uid] = payment.ref.key
+        self._run(account, meter)
         return {payment.ref.key}
 
     def _move(self, uid: str, payment: Payment) -> set[ObjectKey]:
@@ -150,8 +148,8 @@ class Accounts:
         before, now = self._of[uid], payment.ref.key
         if before == now:
             return set()
-        self._account(payment).meters[uid] = self._accounts[before].meters.pop(uid)
-        self._of[uid] = now
+        meter = self._stop(uid)
+        self._run(self._account(payment), meter)
         return {now} | self._settled(before)
 
     def _price(self, uid: str, payment: Payment, now: float) -> set[ObjectKey]:
@@ -162,10 +160,8 @@ class Accounts:
         if (meter.unit, meter.per_hour) == (payment.unit, payment.per_hour):
             return set()
         at = max(meter.since, now if payment.until is None else min(now, payment.until))
-        self._book(account, meter, at, pods=0)
-        account.meters[uid] = meter.model_copy(
-            update={"unit": payment.unit, "per_hour": payment.per_hour, "since": at, "pod": payment.pod}
-        )
+        self._book(account, self._stop(uid), at, pods=0)
+        self._run(account, Meter(pod=payment.pod, uid=uid, unit=payment.unit, since=at, per_hour=payment.per_hour))
         return {key}
 
     def lapse(self, uid: str, now: float) -> set[ObjectKey]:
@@ -181,11 +177,10 @@ class Accounts:
     def end(self, uid: str, at: float) -> set[ObjectKey]:
         """It is paid for no longer, for good."""
         self._ended.add(uid)
-        key = self._of.pop(uid, None)
+        key = self._of.get(uid)
         if key is None:
             return set()
-        account = self._accounts[key]
-        self._book(account, account.meters.pop(uid), at, pods=1)
+        self._book(self._accounts[key], self._stop(uid), at, pods=1)
         return {key}
 
     def forget(self, uid: str) -> None:
@@ -202,6 +197,18 @@ class Accounts:
         return self._accounts[key].ref if key is not None else None
 
     # -- accounts --------------------------------------------------------------------------------------------
+
+    def _run(self, account: _Account, meter: Meter) -> None:
+        account.meters[meter.uid] = meter
+        self._of[meter.uid] = account.ref.key
+        self._rates[meter.unit] += meter.per_hour
+
+    def _stop(self, uid: str) -> Meter:
+        meter = self._accounts[self._of.pop(uid)].meters.pop(uid)
+        self._rates[meter.unit] -= meter.per_hour
+        if not self._of:  # what little the sum of many differences was off
+            self._rates = dict.fromkeys(UNITS, 0.0)
+        return meter
 
     def _account(self, payment: Payment) -> _Account:
         account = self._accounts.setdefault(payment.ref.key, _Account(payment.ref))
@@ -262,11 +269,7 @@ class Accounts:
     @property
     def per_hour(self) -> Mapping[Unit, float]:
         """What all meters cost now."""
-        sums: dict[Unit, float] = dict.fromkeys(UNITS, 0.0)
-        for account in self._accounts.values():
-            for meter in account.meters.values():
-                sums[meter.unit] += meter.per_hour
-        return sums
+        return self._rates
 
     def take_booked(self) -> Mapping[Unit, float]:
         """What was booked since this was last asked."""
