@@ -147,13 +147,13 @@ def test_other_faults_are_told_by_their_field(simulated: str, field: str) -> Non
         ("members: []\nmembers: []", ["f.yaml: line 2: malformed YAML: key 'members' is given twice"]),
         ("{", ["f.yaml: line 1: malformed JSON: Expecting property name enclosed in double quotes"]),
         (
-            "members: [{id: a, stock: {source: oracle}, simulated: {}}]",
-            ["f.yaml: members[0].stock.source: give 'none', 'static' or 'nodepool-inventory'"],
+            "members: [{id: a, taints: [{key: k, effect: Soon}], simulated: {}}]",
+            ["f.yaml: members[0].taints[0].effect: give 'NoSchedule', 'PreferNoSchedule' or 'NoExecute'"],
         ),
     ],
     ids=[
         *("no members", "members missing", "no way to reach it", "an id twice", "another kind", "a list"),
-        *("no YAML", "a key twice", "no JSON", "an unknown source"),
+        *("no YAML", "a key twice", "no JSON", "an unknown effect"),
     ],
 )
 def test_faults_of_the_whole_file(text: str, faults: list[str]) -> None:
