@@ -160,7 +160,8 @@ class Descheduler:
         settings = self._context.settings.descheduler
         now = self._context.clock.now()
         statuses = {member: seen.status for member, seen in watched.items()}
-        finding = find(placement, statuses, now, settings.threshold)
+        patience = self._context.settings.scheduler.elastic_deadline
+        finding = find(placement, statuses, now, settings.threshold, patience)
         self._tell_unmovable(key, placement, finding)
         answer = decide(placement, finding, self._asked.get(key), now, settings.threshold)
         next_at = min(finding.next_at, answer.again_at)

@@ -189,6 +189,13 @@ def test_finding(case: Case) -> None:
     assert tuple(member for member, _ in finding.unmovable) == case.unmovable
 
 
+def test_a_deadline_that_moves_on_for_younger_replicas_does_not_save_one_that_has_waited_long_enough() -> None:
+    held = share(3, elastic=3, deadline=NOW + 290)
+    entries = (pending(1, age=400), pending(2, age=10, provisioning="ordered"))
+    finding = find(placed(held), {"idc": status(*entries, replicas=3)}, NOW, THRESHOLD, patience=300)
+    assert ([stuck.count for stuck in finding.stuck], finding.next_at) == ([1], NOW + 290)
+
+
 def test_a_finding_says_since_when_why_and_what_serves() -> None:
     entries = (pending(1, 35, message="later"), pending(1, 50, message="first"))
     (stuck,) = find(placed(share()), {"idc": status(*entries, ready=3)}, NOW, THRESHOLD).stuck

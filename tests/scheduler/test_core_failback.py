@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from services.scheduler.core.values import Rules
-from tests.scheduler.core_world import node
+import pytest
+
+from services.scheduler.core.values import Rules, Selector, Workload
+from tests.scheduler.core_world import World, decided, deployment, node, policy
+from tests.scheduler.test_core_jobs import job
+from tests.scheduler.test_core_kinds import ray
 from tests.scheduler.test_core_moving import retiring, two_tiers
 
 
@@ -45,6 +49,25 @@ def test_a_manual_rebalance_divides_afresh() -> None:
     world.status(web, "idc", replicas=4, ready=4)
     world.run()
     assert world.placed(web) == {"idc": 4}
+
+
+@pytest.mark.parametrize(
+    ("workload", "code"),
+    [(job(2, 4), "JobStays"), (deployment("web", 2), "FixedByPolicy"), (ray(), "StaysWhole")],
+    ids=lambda value: getattr(value, "ref", value) if isinstance(value, str) else value.ref.kind,
+)
+def test_what_is_not_divided_afresh_says_so(workload: Workload, code: str) -> None:
+    selectors = tuple(
+        Selector(kind, group) for kind, group in (("Deployment", "apps"), ("Job", "batch"), ("RayCluster", "ray.io"))
+    )
+    world = World()
+    world.want(policy("a", "b", division="static" if code == "FixedByPolicy" else "dynamic", selectors=selectors))
+    for name in "ab":
+        world.member(name, node("n", 9))
+    decided(world, workload)
+    world.rebalance(workload, "manual")
+    world.run()
+    assert code in world.codes(workload)
 
 
 def test_replicas_go_back_when_the_rest_of_the_member_they_were_stuck_in_ends() -> None:

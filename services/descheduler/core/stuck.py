@@ -1,8 +1,9 @@
 """Which replicas of a workload are stuck, exactly how many, and when the next one will be.
 
 A replica is stuck when the member's scheduler could not place it for longer than the threshold. Replicas that were
-given elastic room are on their way until the share's deadline, unless the member says that no node will come.
-Nothing is judged that the member has not been told yet: pods of an earlier wish say nothing about this one.
+given elastic room are on their way until the share's deadline (at most for as long as a node may take), unless the
+member says that no node will come. Nothing is judged that the member has not been told yet: pods of an earlier wish
+say nothing about this one.
 """
 
 from __future__ import annotations
@@ -37,8 +38,13 @@ class _Aged:
     entry: Unschedulable
 
 
-def find(placement: Placement, statuses: Mapping[str, Status], now: float, threshold: float) -> Finding:
-    """What is stuck now. statuses: of the placement's object, per member. threshold: seconds."""
+def find(
+    placement: Placement, statuses: Mapping[str, Status], now: float, threshold: float, patience: float = inf
+) -> Finding:
+    """What is stuck now. statuses: of the placement's object, per member. threshold: seconds.
+
+    patience: seconds that any replica waits for a node, however often a share's deadline is moved for younger ones.
+    """
     if placement.deleted or placement.suspended:
         return Finding()
     stuck: list[Stuck] = []
@@ -48,7 +54,7 @@ def find(placement: Placement, statuses: Mapping[str, Status], now: float, thres
         status = statuses.get(share.member)
         if status is None or not _is_judged(placement, share, status):
             continue
-        aged = list(_aged(share, status.unschedulable, threshold))
+        aged = list(_aged(share, status.unschedulable, threshold, patience))
         next_at = min((next_at, *(part.at for part in aged if part.at > now)))
         found = _stuck_in(placement, share, status, [part for part in aged if part.at <= now])
         if found is None:
@@ -80,7 +86,7 @@ def _why_unmovable(share: Share, status: Status) -> str:
     return ""
 
 
-def _aged(share: Share, entries: Iterable[Unschedulable], threshold: float) -> Iterable[_Aged]:
+def _aged(share: Share, entries: Iterable[Unschedulable], threshold: float, patience: float) -> Iterable[_Aged]:
     """From when on which replicas are stuck.
 
     share.elastic replicas wait for nodes: first those that the autoscaler refused (stuck at once), then those that
@@ -91,7 +97,7 @@ def _aged(share: Share, entries: Iterable[Unschedulable], threshold: float) -> I
         waits = min(entry.count, elastic)
         elastic -= waits
         if waits:
-            yield _Aged(_end_of_wait(share, entry, threshold), waits, entry)
+            yield _Aged(_end_of_wait(share, entry, threshold, patience), waits, entry)
         if entry.count > waits:
             yield _Aged(entry.since + threshold, entry.count - waits, entry)
 
@@ -101,10 +107,10 @@ def _elastic_first(entry: Unschedulable) -> tuple[int, float]:
     return rank, -entry.since
 
 
-def _end_of_wait(share: Share, entry: Unschedulable, threshold: float) -> float:
+def _end_of_wait(share: Share, entry: Unschedulable, threshold: float, patience: float) -> float:
     if entry.provisioning in REFUSED:
         return entry.since
-    return max(entry.since + threshold, share.deadline or 0.0)
+    return max(entry.since + threshold, min(share.deadline or 0.0, entry.since + patience))
 
 
 def _stuck_in(placement: Placement, share: Share, status: Status, aged: list[_Aged]) -> Stuck | None:

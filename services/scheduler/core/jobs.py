@@ -19,6 +19,8 @@ _KINDS = ("free", "elastic", "virtual")
 
 
 def decide(case: Case) -> None:
+    if case.request is not None and case.request.cause == "manual":
+        case.because("JobStays", "a Job is not divided afresh: its completions are given out once")
     for draft in _movers(case):
         _move(case, draft)
     wanted = case.workload.replicas

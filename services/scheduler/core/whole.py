@@ -54,6 +54,8 @@ def decide_together(case: Case) -> None:
         _copy_everywhere(case)
         return
     pods = case.workload.pods
+    if case.request is not None and case.request.cause == "manual":
+        case.because("StaysWhole", "it is not divided: it stays in one member as long as it can")
     moving.leave(case)
     stuck = _stuck(case)
     able = [d for d in case.drafts.values() if d.present and d.verdict in ("open", "stay") and d.member not in stuck]
