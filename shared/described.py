@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.fleet import Member, NodePool, Taint, VirtualNode
+from shared.units import POOL_LABEL
 
-POOL_LABEL: Final = "alibabacloud.com/nodepool-id"
 MANAGED_LABEL: Final = "goatscaler.io/managed"
 TYPE_LABEL: Final = "node.kubernetes.io/instance-type"
 REGION_LABEL: Final = "topology.kubernetes.io/region"

@@ -365,9 +365,8 @@ class Stock(_Model):
     @field_validator("pools")
     @classmethod
     def _each_once(cls, pools: tuple[NodePool, ...]) -> tuple[NodePool, ...]:
-        for named in ([pool.id for pool in pools], [pool.told_as for pool in pools]):
-            if twice := next((name for name in named if named.count(name) > 1), None):
-                raise ValueError(f"pool {twice!r} is given twice")
+        _once("pool", [pool.id for pool in pools])
+        _once("node group", [pool.told_as for pool in pools])
         return pools
 
     def node_price(self, name: str, labels: Mapping[str, str]) -> float:

@@ -10,8 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from shared import quantities
-from shared.described import MANAGED_LABEL, POOL_LABEL, pool_node
+from shared.described import MANAGED_LABEL, pool_node
 from shared.fleet import Member, NodePool
+from shared.units import POOL_LABEL
 from simulator import cloud, objects
 from simulator.admission import OWN_SCHEDULERS
 from simulator.cluster import Cluster

@@ -14,9 +14,9 @@ from pydantic import ConfigDict
 from cli.json_values import dig, number, objects_of, table_of, text
 from cli.tables import MemberObject
 from shared.contracts.base import JsonObject
-from shared.described import POOL_LABEL
 from shared.fleet import Fleet
 from shared.kube import NODES, PODS, Changed, Gone, KubeObject, MemberClient, Resource, Synced
+from shared.units import POOL_LABEL
 
 DEPLOYMENTS = Resource("apps", "v1", "Deployment", "deployments")
 SERVICES = Resource("", "v1", "Service", "services")

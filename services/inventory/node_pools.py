@@ -17,7 +17,6 @@ from pydantic.alias_generators import to_pascal
 from services.inventory.core.facts import TaintFacts
 from services.inventory.core.stock import PoolFacts, Supply, stock_of
 from services.inventory.projections import ConfigMap
-from shared.described import POOL_LABEL, TYPE_LABEL
 from shared.fleet import NodePool, Stock
 from shared.numbers import whole
 from shared.quantities import amounts
@@ -93,16 +92,11 @@ def described(pool: NodePool) -> PoolFacts:
         max=pool.max,
         min=pool.min,
         allocatable=amounts(dict(pool.allocatable)),
-        labels=_labels(pool.id, pool.instance_type, pool.labels),
+        labels=pool.labels,
         taints=tuple((taint.key, taint.value, taint.effect) for taint in pool.taints),
         stock=pool.stock,
         price=pool.price,
     )
-
-
-def _labels(pool: str, instance_type: str, told: Mapping[str, str]) -> dict[str, str]:
-    """What every node of the pool will have, though nobody says so of one that is not there yet."""
-    return {POOL_LABEL: pool, **({TYPE_LABEL: instance_type} if instance_type else {}), **told}
 
 
 def _told(stock: Stock, config_maps: Mapping[str, ConfigMap]) -> Iterator[PoolFacts]:
@@ -118,7 +112,7 @@ def _told(stock: Stock, config_maps: Mapping[str, ConfigMap]) -> Iterator[PoolFa
             max=pool.max,
             min=pool.min,
             allocatable=allocatable,
-            labels=_labels(pool.id, instance_type, pool.labels),
+            labels=pool.labels,
             taints=tuple(_taints(pool.taints)),
             stock=_stock(pool, config_maps.get(pool.id + STATUS_SUFFIX)),
             price=known.price if known is not None and known.price is not None else pool.price,

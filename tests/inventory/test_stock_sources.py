@@ -273,7 +273,7 @@ def test_a_node_pool_tells_what_its_nodes_will_be_like() -> None:
 
 
 def test_a_pool_is_given_once() -> None:
-    with pytest.raises(ValueError, match="'default' is given twice"):
+    with pytest.raises(ValueError, match="node group 'default' is given twice"):
         Stock(source="karpenter", pools=(described("a", node_group="default"), described("default")))
 
 

@@ -14,11 +14,11 @@ from services.inventory.core.capacity import SLOT
 from services.inventory.core.daemons import Daemons
 from services.inventory.core.facts import TaintFacts
 from shared.contracts.capacity import Pool, Taint
+from shared.described import TYPE_LABEL
 from shared.units import POOL_LABEL
 
 AVAILABLE = frozenset({"WithStock", "ClosedWithStock"})
 SOLD_OUT = "WithoutStock"
-INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
 USUAL_SLOTS = 110  # pods per node: the kubelet's default
 
 
@@ -55,7 +55,7 @@ class PoolFacts:
     @property
     def own_labels(self) -> dict[str, str]:
         """Those that a node has by being of the pool."""
-        own = {INSTANCE_TYPE_LABEL: self.instance_type} if self.instance_type else {}
+        own = {TYPE_LABEL: self.instance_type} if self.instance_type else {}
         return own | ({self.label: self.told_as or self.id} if self.label else {})
 
 
