@@ -40,6 +40,7 @@ class LastValues(ABC, Generic[K, C]):
     """Run one per stream and member, after a first `compare`. flags: the keys about which something has changed."""
 
     STREAM: ClassVar[str]
+    TIMES: ClassVar[tuple[str, ...]] = ("observed_at",)  # fields that are no reason to tell something again
 
     def __init__(
         self,
@@ -215,7 +216,7 @@ class LastValues(ABC, Generic[K, C]):
         try:
             if now is None:
                 await self._remove(key)
-            elif told is None or told.model_copy(update={"observed_at": now.observed_at}) != now:
+            elif told is None or told.model_copy(update={name: getattr(now, name) for name in self.TIMES}) != now:
                 await self._put(key, told, now)
             self._retries.succeeded()
             self._too_large.discard(key)

@@ -50,6 +50,7 @@ def told(
     annotations: Collection[str],
     instance: contract.Instance | None,
     now: float,
+    counted_at: float | None = None,
 ) -> contract.Pod:
     """annotations: keys of those that are told beside `ANNOTATIONS`."""
     metadata, spec = pod.metadata, pod.spec
@@ -74,6 +75,7 @@ def told(
         terminating=about.terminating,
         created_at=facts.seconds(metadata.creation_timestamp) or 0.0,
         bound_at=bound_at(pod),
+        counted_at=counted_at,
         unschedulable=about.message if about.unschedulable_since is not None else None,
         instance=instance,
         observed_at=now,

@@ -17,6 +17,7 @@ from shared.settings import InventorySettings
 
 class PodPublisher(LastValues[Key, Pod]):
     STREAM = "PODS"
+    TIMES = ("observed_at", "counted_at")
 
     def __init__(
         self, bus: Bus, clock: Clock, settings: InventorySettings, mirror: Mirror, metrics: InventoryMetrics

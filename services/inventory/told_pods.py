@@ -52,12 +52,16 @@ class ToldPods:
         self._by_namespace: dict[str, set[Key]] = {}
         self._from_afar: set[Key] = set()
         self._told: set[Key] = set()
+        self._unbound: set[Key] = set()  # of brim's schedulers
+        self._counted: dict[Key, float] = {}  # since when the capacity counts those that got their node since then
         self.changed: Flags[Key] = Flags()
 
     # -- what changed ----------------------------------------------------------------------------------------
 
     def pod_changed(self, key: Key, after: Pod | None) -> None:
+        """after: it is in the capacity already."""
         seen = self._see(after) if after is not None else None
+        self._count(key, seen)
         if seen is None:
             self._leave(key)
         else:
@@ -69,6 +73,14 @@ class ToldPods:
             self._widen(widened)
         for instance in self._instances.of_name(key):  # whose pod it was may have gone, or another taken its name
             self.changed.raise_(instance)
+
+    def _count(self, key: Key, seen: PodSight | None) -> None:
+        if seen is None or not seen.ours or not seen.node:
+            self._counted.pop(key, None)
+            (self._unbound.add if seen is not None and seen.ours else self._unbound.discard)(key)
+        elif key in self._unbound:
+            self._unbound.discard(key)
+            self._counted[key] = self._now()
 
     def _leave(self, key: Key) -> None:
         self._from_afar.discard(key)
@@ -149,6 +161,7 @@ class ToldPods:
             owner=self._owner_of(pod),
             annotations=self._policies.annotations(key[0]),
             instance=self._instance(instance) if instance is not None else None,
+            counted_at=self._counted.get(key),
             now=self._now(),
         )
 

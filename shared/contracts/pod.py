@@ -39,9 +39,10 @@ class Pod(Contract):
     schedulerName says. requests: whole base units, "pods" included. spec: what scheduling reads of the pod's spec,
     as it stands there: nodeSelector, affinity, tolerations, topologySpreadConstraints, ports (host ports only),
     resourceClaims, volumes (persistent ones only), schedulingGates. annotations: only those that scheduling reads.
-    bound_at: Unix seconds at which it got its node. unschedulable: it says so already (PodScheduled=False), with
-    this message. instance: of a pod on a virtual node. gone: the pod is no more, but its instance is; name is
-    the instance's where another pod has the name by now.
+    bound_at: Unix seconds at which it got its node. counted_at: from then on (Unix seconds, by their own observed_at)
+    capacity messages count it there; of pods that name brim's scheduler, None where inventory found it bound.
+    unschedulable: it says so already (PodScheduled=False), with this message. instance: of a pod on a virtual node.
+    gone: the pod is no more, but its instance is; name is the instance's where another pod has the name by now.
     """
 
     TYPE: ClassVar[str] = "dev.brim.pod.v1"
@@ -65,6 +66,7 @@ class Pod(Contract):
     terminating: bool = False
     created_at: float = 0.0
     bound_at: float | None = None
+    counted_at: float | None = None
     unschedulable: str | None = None
     instance: Instance | None = None
     gone: bool = False

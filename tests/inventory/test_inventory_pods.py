@@ -8,6 +8,7 @@ import pytest
 
 from shared.contracts import subjects
 from shared.contracts.base import JsonObject
+from shared.contracts.capacity import Delta, Snapshot, decode_capacity
 from shared.contracts.pod import Pod
 from shared.contracts.refs import ObjectRef
 from shared.errors import BrimError, Refused
@@ -100,6 +101,37 @@ async def test_a_pod_of_ours_is_told_from_its_creation_to_its_end(fleetside, eve
         assert first.uid == bound.uid
         await client.delete(ref("Pod", "p"))
         await eventually(tells(side))
+
+
+async def test_capacity_that_is_newer_than_counted_at_contains_the_pod_and_older_does_not(
+    fleetside, eventually
+) -> None:
+    async with fleetside(FLEET, join=["idc"]) as side, side.inventory(), side.client("idc") as client:
+        await client.create(pod("p"))
+        await eventually(tells_of(side, "p", node=""))
+        assert (await told(side))["p"].counted_at is None
+        await bind(client, "p", "node-0")
+        await eventually(tells_of(side, "p", node="node-0", ready=True))
+        counted_at = (await told(side))["p"].counted_at
+        assert counted_at is not None
+
+        async def capacity() -> list[tuple[float, int]]:
+            """(observed_at, free pod slots) of all that was told of the node."""
+            history = [decode_capacity(m.data) for m in await side.bus.history("CAPACITY", "brim.capacity.idc")]
+            told_of = [message for message in history if isinstance(message, Snapshot | Delta)]
+            return [
+                (message.observed_at, message.nodes.free["pods"][message.nodes.names.index("node-0")])
+                for message in told_of
+                if "node-0" in message.nodes.names
+            ]
+
+        async def told_twice() -> bool:
+            return len({free for _, free in await capacity()}) == 2
+
+        await eventually(told_twice)
+        empty = max(free for _, free in await capacity())
+        for observed_at, free in await capacity():
+            assert (observed_at >= counted_at) == (free < empty)
 
 
 async def test_a_pod_says_who_owns_it(fleetside, eventually) -> None:
