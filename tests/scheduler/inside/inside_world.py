@@ -227,6 +227,7 @@ class World:
                 update = {
                     "node": order.node,
                     "bound_at": self.now,
+                    "counted_at": self.now,
                     "labels": {**pod.labels, **order.labels},
                     "annotations": {**pod.annotations, **order.annotations},
                 }

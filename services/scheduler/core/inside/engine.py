@@ -17,6 +17,7 @@ from services.scheduler.core.inside.turns import Turns
 from services.scheduler.core.inside.values import Decided, ResourcePolicy
 from services.scheduler.core.values import Gap
 from shared.contracts.annotations import DELETION_COST
+from shared.contracts.binding import Bind
 from shared.contracts.capacity import Capacity
 from shared.contracts.outcome import Outcome
 from shared.contracts.pod import Pod
@@ -98,6 +99,12 @@ class InsideState:
         if pod.node:
             self._uncosted[record] = None
         self._turns.consider(member, record)
+        self._wake_released(member)
+
+    def _wake_released(self, member: Member) -> None:
+        if member.nodes.released:
+            member.nodes.released = False
+            self._turns.queue.wake(member.name, Help.NODES)
 
     def on_pod_gone(self, member: str, namespace: str, name: str) -> None:
         """The pod's subject was purged: neither the pod nor its instance is there."""
@@ -113,9 +120,17 @@ class InsideState:
         member.drop(record)
         if was_placed:
             self._turns.queue.wake(member.name, Help.LEFT)
+        self._wake_released(member)
         self._dead[record.uid] = record.pod.observed_at
         if len(self._dead) > DEAD:
             del self._dead[next(iter(self._dead))]
+
+    def on_order(self, bind: Bind) -> None:
+        """An order that was published before we led, and that the executor has not carried out yet."""
+        member = self._members.get(bind.member)
+        record = member.pods.get((bind.namespace, bind.name)) if member else None
+        if member is not None and record is not None and record.uid == bind.uid:
+            self._turns.ordered(member, record, bind)
 
     def on_outcome(self, outcome: Outcome) -> None:
         """What became of an order to bind a pod, where it was not simply carried out. All others are passed over."""
@@ -127,6 +142,7 @@ class InsideState:
             return
         if outcome.result in ("failed", "conflict"):
             self._turns.failed(member, record, outcome.at)
+            self._wake_released(member)
         elif outcome.result == "retrying":
             record.assumed_at = max(record.assumed_at, outcome.at)
 
@@ -201,4 +217,5 @@ class InsideState:
             for record, order, message in self._sweep.member(member, now):
                 self._outbox.append(Decided(record.key, record.uid, (order,), code="Leak", message=message))
             self._turns.sweep(member, now)
+            self._wake_released(member)
             self._uncosted.update(dict.fromkeys(member.pods.values()))

@@ -1,7 +1,7 @@
 """What pods hold of nodes that the member's capacity does not show yet, and when it does.
 
-A pod that was given a node holds its amounts there until it is seen bound and then until a capacity message comes that
-is at least as new as that sight: inventory counts a pod before it tells of it. Holding a moment too long costs time;
+A pod that was given a node holds its amounts there until it is told to be bound, and then until a capacity message
+comes that is at least as new as the moment from which inventory counts it. Holding a moment too long costs time;
 letting go too early would give room away twice.
 """
 
@@ -18,7 +18,7 @@ class Holds:
         self._nodes = nodes
         self._shown_at = float("-inf")
         self._assumed: dict[str, str] = {}  # uid → node
-        self._bound: dict[str, tuple[float, str]] = {}  # uid → (when it was seen, node)
+        self._bound: dict[str, tuple[float, str]] = {}  # uid → (from when on it is counted, node)
         self._doubtful: dict[str, dict[str, float]] = {}  # uid → node → until when an order for it may be carried out
 
     def assume(self, uid: str, node: str, amounts: Amounts) -> None:
@@ -39,12 +39,16 @@ class Holds:
         if node is not None:
             self._doubtful.setdefault(uid, {})[node] = until
 
-    def bound(self, uid: str, node: str, amounts: Amounts, seen_at: float) -> None:
-        """The pod is there, whoever bound it."""
-        self.clear(uid)
-        if seen_at > self._shown_at:
+    def bound(self, uid: str, node: str, amounts: Amounts, counted_at: float) -> None:
+        """The pod is there, whoever bound it, and capacity of that moment and later contains it."""
+        is_shown = counted_at <= self._shown_at
+        if not is_shown:
             self._nodes.hold(uid, node, amounts)
-            self._bound[uid] = (seen_at, node)
+        held = {self._assumed.pop(uid, ""), *self._doubtful.pop(uid, {}), self._bound.pop(uid, (0.0, ""))[1]}
+        for former in held - {node if not is_shown else "", ""}:
+            self._nodes.release(uid, former)
+        if not is_shown:
+            self._bound[uid] = (counted_at, node)
 
     def clear(self, uid: str) -> None:
         """The pod is no more."""
@@ -55,7 +59,7 @@ class Holds:
         self._nodes.release(uid, node)
 
     def shows(self, at: float) -> None:
-        """The capacity contains all that was seen up to then."""
+        """The capacity contains all that was counted up to then."""
         self._shown_at = max(self._shown_at, at)
         for uid, (since, node) in list(self._bound.items()):
             if since <= at:
@@ -75,6 +79,7 @@ class Holds:
     @contextmanager
     def lifted(self, uid: str) -> Iterator[None]:
         """As if the pod's own doubtful orders held nothing: it may have the same room again."""
+        before = self._nodes.released
         held = [(node, self._nodes.release(uid, node)) for node in self._doubtful.get(uid, ())]
         try:
             yield
@@ -82,8 +87,4 @@ class Holds:
             for node, amounts in held:
                 if amounts is not None:
                     self._nodes.hold(uid, node, amounts)
-
-    @property
-    def uids(self) -> set[str]:
-        """Of all pods that hold something."""
-        return self._assumed.keys() | self._bound.keys() | self._doubtful.keys()
+            self._nodes.released = before

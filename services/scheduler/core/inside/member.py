@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from services.scheduler.core.inside import prices
+from services.scheduler.core.inside.fit import Where, ready, tolerated
 from services.scheduler.core.inside.holds import Holds
 from services.scheduler.core.inside.neighbours import Neighbours
 from services.scheduler.core.inside.nodes import Amounts, Nodes
 from services.scheduler.core.inside.policies import ResourcePolicies
 from services.scheduler.core.inside.ranks import Ranks
 from services.scheduler.core.inside.records import LEAVING, PodRecord, Seat
-from services.scheduler.core.inside.units import Entry, Tally, place_of
+from services.scheduler.core.inside.units import Entry, Tally, place_of, tolerating_eci
 from services.scheduler.core.inside.values import HostPort, Owner, ResourcePolicy
 from services.scheduler.core.inside.virtual import Sale, Wish, taken, wish_of
 from services.scheduler.core.intake import Feed
@@ -63,7 +64,7 @@ class Member:
 
     def apply(self, message: Capacity) -> News:
         """Takes one message; doubled and old ones change nothing."""
-        was_ready, news = self.is_ready, News()
+        was_ready, news, avail = self.is_ready, News(), self.nodes.avail.copy()
         match message:
             case Snapshot():
                 self._take_snapshot(message, news)
@@ -75,6 +76,8 @@ class Member:
                 if self.feed.synced and (message.epoch, message.number) == (self.feed.epoch, self.feed.number):
                     self.holds.shows(message.observed_at)
         news.ready = self.is_ready and not was_ready
+        news.grew |= self.nodes.grew_since(avail)
+        self.nodes.released = False
         return news
 
     def _take_snapshot(self, message: Snapshot, news: News) -> None:
@@ -101,9 +104,9 @@ class Member:
         for record in [record for name in gone for record in self._on.get(name, {}).values()]:
             self._unseat(record)
             record.missing_since = first.observed_at
-        changes = self.nodes.write(classes, columns, gone, whole=whole)
-        news.grew = changes.grew
-        for name in sorted(changes.touched):
+        touched = self.nodes.write(classes, columns, gone, whole=whole)
+        news.grew = bool(touched)
+        for name in sorted(touched):
             self.recount(self._on.get(name, {}).values())
         self._write_sales(pools, first.surroundings, news)
         self.holds.shows(first.observed_at)
@@ -144,23 +147,25 @@ class Member:
         if not record.is_alive:
             record.assumed = False
             self.holds.clear(record.uid)
-        elif pod.node and not is_bound_before:
-            self.holds.bound(record.uid, pod.node, self._takes(record), pod.observed_at)
+        elif pod.node and not is_bound_before and record.names_brim:  # others are counted before they are told
+            counted_at = pod.observed_at if pod.counted_at is None else pod.counted_at
+            self.holds.bound(record.uid, pod.node, self._takes(record), counted_at)
         self._enter(record)
 
     def drop(self, record: PodRecord) -> None:
         """The pod is no more."""
         self._leave(record)
+        record.assumed = False
         self.holds.clear(record.uid)
         self.pods.pop((record.pod.namespace, record.pod.name), None)
 
-    def assume(self, record: PodRecord, bind: Bind, amounts: Amounts, spec: str) -> None:
-        """The pod counts there from now on."""
+    def assume(self, record: PodRecord, bind: Bind, spec: str) -> None:
+        """The pod counts there from now on. spec: its instance's, empty where that is not known."""
         self._leave(record)
         record.given, record.assumed, record.assumed_at, record.spec = bind, True, bind.at, spec
         record.nominated = ""
         record.set_labels()
-        self.holds.assume(record.uid, bind.node, amounts)
+        self.holds.assume(record.uid, bind.node, self._takes(record))
         self._enter(record)
 
     def unassume(self, record: PodRecord, *, doubt_until: float | None = None) -> None:
@@ -173,6 +178,14 @@ class Member:
         else:
             self.holds.doubt(record.uid, doubt_until)
         self._enter(record)
+
+    def still_takes(self, record: PodRecord) -> bool:
+        """Whether the node that the pod was given can still be had: it is there, ready, and without a new taint."""
+        row = self.nodes.rows.get(record.node)
+        if row is None:
+            return False
+        where = Where(None if self.nodes.unit(row) != "eci" else "eci", (), tolerating_eci(record.needs.filters))
+        return bool(ready(self.nodes, where)[row] and tolerated(self.nodes, where.filters)[row])
 
     def _takes(self, record: PodRecord) -> Amounts:
         """What a bound pod takes of its node."""

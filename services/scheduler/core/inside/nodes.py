@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -26,14 +25,6 @@ _CODES: Final = {unit: code for code, unit in enumerate(UNITS)}
 MANY_CLASSES: Final = 64  # beyond, those without a node are forgotten
 
 
-@dataclass(slots=True)
-class Changes:
-    """touched: nodes that are new, or of another class or phase. grew: somewhere there is more room than before."""
-
-    touched: set[str] = field(default_factory=set)
-    grew: bool = False
-
-
 class Nodes:
     """total: allocatable. held: by pods that are not in `free` as told. avail: free − held."""
 
@@ -43,6 +34,7 @@ class Nodes:
         self.names: list[str] = []
         self.facts: list[Class] = []
         self.layout = 0
+        self.released = False  # something that was held is free; whoever is told so sets it back
         self.total: Floats = np.zeros((4, 64))
         self.held: Floats = np.zeros((4, 64))
         self.avail: Floats = np.zeros((4, 64))
@@ -83,18 +75,21 @@ class Nodes:
 
     def write(
         self, classes: Mapping[int, NodeClass], columns: Sequence[NodeColumns], gone: Sequence[str], *, whole: bool
-    ) -> Changes:
-        """One revision. whole: classes that are not told are no more."""
+    ) -> set[str]:
+        """One revision. whole: classes that are not told are no more.
+
+        Returns the nodes that are new, or of another class or phase.
+        """
         self._take_classes(classes, forget=whole)
         for name in gone:
             self._drop(name)
-        changes = Changes()
+        touched: set[str] = set()
         for part in columns:
             if part.names:
-                self._write_part(part, changes)
+                self._write_part(part, touched)
         if len(self.facts) > max(MANY_CLASSES, 4 * len(self._classes)):
             self._forget_classes()
-        return changes
+        return touched
 
     def _take_classes(self, classes: Mapping[int, NodeClass], *, forget: bool) -> None:
         if forget:
@@ -127,7 +122,7 @@ class Nodes:
         self._spare.append(row)
         self.layout += 1
 
-    def _write_part(self, part: NodeColumns, changes: Changes) -> None:
+    def _write_part(self, part: NodeColumns, touched: set[str]) -> None:
         for resource in (*part.free, *part.allocatable):
             self.column(resource)
         fresh = [name for name in part.names if name not in self.rows]
@@ -137,14 +132,12 @@ class Nodes:
         moved = (self._klass[rows] != klass) | (self._phase[rows] != phase)
         if moved.any():
             self.layout += 1
-            changes.touched.update(part.names[position] for position in np.flatnonzero(moved).tolist())
-        changes.touched.update(fresh)
+            touched.update(part.names[position] for position in np.flatnonzero(moved).tolist())
+        touched.update(fresh)
         free = np.zeros((len(self.total), len(rows)))
         for resource, column in clamp(part.free).items():
             free[self.columns[resource]] = column
-        free -= self.held[:, rows]
-        changes.grew |= bool(changes.touched) or bool((free > self.avail[:, rows]).any())
-        self.avail[:, rows] = free
+        self.avail[:, rows] = free - self.held[:, rows]
         self._klass[rows], self._phase[rows] = klass, phase
         self.total[:, rows] = 0
         for resource, column in clamp(part.allocatable).items():
@@ -189,11 +182,12 @@ class Nodes:
 
     def hold(self, uid: str, node: str, amounts: Amounts) -> None:
         """The pod takes this of the node, and the member's capacity does not show it. Once more replaces."""
-        self.release(uid, node)
-        self._holds.setdefault(node, {})[uid] = amounts
+        of_node = self._holds.setdefault(node, {})
         row = self.rows.get(node)
         if row is not None:
+            self._take(row, of_node.get(uid, ()), -1)
             self._take(row, amounts, 1)
+        of_node[uid] = amounts
 
     def release(self, uid: str, node: str) -> Amounts | None:
         """The capacity shows it now, or it never came to be. What was held; None for nothing."""
@@ -206,17 +200,19 @@ class Nodes:
         row = self.rows.get(node)
         if row is not None:
             self._take(row, amounts, -1)
+            self.released = True
         return amounts
-
-    def holders(self) -> list[tuple[str, str]]:
-        """(uid, node) of all that is held."""
-        return [(uid, node) for node, held in self._holds.items() for uid in held]
 
     def _take(self, row: int, amounts: Amounts, sign: int) -> None:
         for resource, amount in amounts:
             column = self.column(resource)  # may replace the arrays
             self.held[column, row] += sign * min(amount, LARGEST)
             self.avail[column, row] -= sign * min(amount, LARGEST)
+
+    def grew_since(self, avail: Floats) -> bool:
+        """Whether a node has more free of anything than there was then. avail: as it was."""
+        here = self.avail[: avail.shape[0], : avail.shape[1]]
+        return bool((here > avail).any())
 
     def shift(self, row: int, amounts: Amounts, sign: int) -> None:
         """In thought: so much more, or less, is free there. Undo it before anything is written."""

@@ -52,6 +52,12 @@ class Orders:
             per_hour=choice.per_hour,
         )
 
+    def again(self, bind: Bind, now: float) -> Bind:
+        """The same order once more."""
+        self._counter += 1
+        order = Order(epoch=self.epoch, counter=self._counter)
+        return bind.model_copy(update={"order": order, "at": now})
+
     def pend(self, record: PodRecord, message: str, nominated: str, now: float) -> Pend:
         return Pend(**self._of(record, now), message=message, nominated=nominated)
 

@@ -63,7 +63,7 @@ class Queue:
     def __init__(self) -> None:
         self._lines: dict[Kind, Line] = {}
         self._of: dict[PodRecord, tuple[Line, _Place]] = {}
-        self._due: list[tuple[int, float, int, Line]] = []  # (-priority, age of its first, count, line)
+        self._due: list[tuple[int, _Place, int, int, Line]] = []  # (-priority, its first, count, turn, line)
         self._alarms: list[tuple[float, int, int, Line]] = []  # (at, count, turn, line)
         self._sleepers: dict[str, dict[Line, None]] = {}
         self._count = 0
@@ -84,13 +84,12 @@ class Queue:
         pod = record.pod
         place = (pod.created_at, pod.namespace, pod.name, pod.uid)
         line = self._lines.get(key)
-        fresh = line is None
         if line is None:
             line = self._lines[key] = Line(key, pod.member, pod.priority)
         insort(line.places, place)
         line.records[record.uid] = record
         self._of[record] = (line, place)
-        if fresh:
+        if not line.asleep and line.places[0] == place:
             self._push(line)
         return line
 
@@ -98,11 +97,14 @@ class Queue:
         line, place = self._of.pop(record, (None, None))
         if line is None or place is None:
             return
+        was_first = line.places[0] == place
         del line.places[bisect_left(line.places, place)]
         del line.records[record.uid]
         if not line.places:
             del self._lines[line.key]
             self._sleepers.get(line.member, {}).pop(line, None)
+        elif was_first and not line.asleep:
+            self._push(line)
 
     def line_of(self, record: PodRecord) -> Line | None:
         found = self._of.get(record)
@@ -113,7 +115,7 @@ class Queue:
         line.turn += 1
         self._sleepers.get(line.member, {}).pop(line, None)
         self._count += 1
-        heapq.heappush(self._due, (-line.priority, line.places[0][0], self._count, line))
+        heapq.heappush(self._due, (-line.priority, line.places[0], self._count, line.turn, line))
 
     # -- turns -----------------------------------------------------------------------------------------------
 
@@ -124,8 +126,8 @@ class Queue:
             if line.asleep and line.turn == turn and line.places:
                 self._push(line)
         while self._due:
-            line = heapq.heappop(self._due)[3]
-            if line.places and not line.asleep and self._lines.get(line.key) is line:
+            *_, turn, line = heapq.heappop(self._due)
+            if line.turn == turn and not line.asleep and self._lines.get(line.key) is line:
                 return line
         return None
 
@@ -172,7 +174,7 @@ class Queue:
 
     def next_due(self) -> float | None:
         """When time alone makes a line due; the past where one is already."""
-        if any(not line.asleep and line.places for _, _, _, line in self._due[:1]):
+        if any(not line.asleep and line.turn == turn for *_, turn, line in self._due[:1]):
             return float("-inf")
         return self._alarms[0][0] if self._alarms else None
 

@@ -35,9 +35,6 @@ class Sweep:
             elif member.is_ready:
                 yield from self._stranded(member, record, now)
         self.found["reservation"] += member.holds.expire(now)
-        for uid in member.holds.uids - {record.uid for record in member.pods.values()}:
-            member.holds.clear(uid)
-            self.found["reservation"] += 1
 
     def _instance(self, record: PodRecord, now: float) -> Iterator[tuple[PodRecord, Release, str]]:
         instance = record.pod.instance

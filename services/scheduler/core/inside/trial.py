@@ -76,11 +76,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Where the pod goes. amounts: what it takes there. offer: the instance, on a virtual node."""
+    """Where the pod goes. offer: the instance, on a virtual node."""
 
     stage: Stage
     row: int
-    amounts: Amounts
     per_hour: float = 0.0
     offer: Offer | None = None
 
@@ -149,7 +148,7 @@ def choose(case: Case, stage: Stage) -> Choice | Refused:
         ties = rows[best >= best.max() - 1e-6]
         row = int(ties[nodes.rank[ties].argmin()])
     per_hour = prices.of_row(nodes, case.member.prices, case.requests, row)
-    return Choice(stage, row, case.requests, per_hour)
+    return Choice(stage, row, per_hour)
 
 
 def _scores(case: Case, rows: Indexes) -> Floats:
@@ -189,7 +188,7 @@ def _buy(case: Case, stage: Stage, rows: Indexes) -> Choice | Refused:
     likes = dict(zip(rows.tolist(), _neighbourly(case, rows).tolist(), strict=True))
     rank = member.nodes.rank
     offer = min(found, key=lambda o: (o.choice, o.per_hour, -likes[o.row], int(rank[o.row])))
-    return Choice(stage, offer.row, virtual.taken(case.requests, offer.spec), offer.per_hour, offer)
+    return Choice(stage, offer.row, offer.per_hour, offer)
 
 
 def ceiling_reached(ceiling: float, spent: float, more: float) -> str:

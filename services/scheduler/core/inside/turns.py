@@ -16,7 +16,7 @@ from services.scheduler.core.inside.records import PodRecord
 from services.scheduler.core.inside.trial import Case, Choice, Claims
 from services.scheduler.core.inside.values import Decided
 from shared.contracts.annotations import DELETION_COST, UNIT_ANNOTATION
-from shared.contracts.binding import Binding, Note
+from shared.contracts.binding import Bind, Binding, Note
 from shared.units import DEFAULT_SCHEDULER
 
 SEEN_WITHIN: Final = 60.0  # seconds in which a pod that was bound shows up so; after that it is decided anew
@@ -85,6 +85,18 @@ class Turns:
         self._notes.pop(record, None)
         self._unnominate(record)
 
+    def ordered(self, member: Member, record: PodRecord, bind: Bind) -> None:
+        """An order of a former leader that may still be carried out: the pod counts as bound there."""
+        if not record.is_unbound and not record.assumed:
+            return
+        if record.assumed and record.given is not None:
+            if not record.order < bind.order:
+                return
+            member.unassume(record, doubt_until=record.given.at + VOID_AFTER)
+        self.forget(record)
+        member.assume(record, bind, "")
+        self._watch(record)
+
     def failed(self, member: Member, record: PodRecord, at: float) -> None:
         """The order to bind it came to nothing: again, after a while of its own."""
         if not record.assumed:
@@ -106,7 +118,9 @@ class Turns:
     # -- turns -----------------------------------------------------------------------------------------------
 
     def next(self, now: float) -> Decided | None:
-        self._expect(now)
+        again = self._expect(now)
+        if again is not None:
+            return again
         while (line := self.queue.pop(now)) is not None:
             member = self._members[line.member]
             if not member.is_ready:
@@ -140,9 +154,9 @@ class Turns:
         record, member = case.record, case.member
         bind = self._orders.bind(case, choice, now)
         self.forget(record)
-        member.assume(record, bind, choice.amounts, choice.offer.spec.name if choice.offer else "")
+        member.assume(record, bind, choice.offer.spec.name if choice.offer else "")
         record.pended = None
-        self._watch(record, now + SEEN_WITHIN)
+        self._watch(record)
         self.queue.goes_on(line)
         self.queue.wake(member.name, Help.ARRIVED)
         where = f"{choice.stage.name}, node {bind.node}" if choice.stage.name else f"node {bind.node}"
@@ -199,22 +213,35 @@ class Turns:
 
     # -- orders that were not carried out --------------------------------------------------------------------
 
-    def _watch(self, record: PodRecord, until: float) -> None:
+    def _watch(self, record: PodRecord) -> None:
         self._count += 1
-        heapq.heappush(self._assumed, (until, self._count, record))
+        heapq.heappush(self._assumed, (record.assumed_at + SEEN_WITHIN, self._count, record))
 
-    def _expect(self, now: float) -> None:
-        """Who should have shown up as bound by now is decided anew. His room is kept as long as the order may come."""
+    def _expect(self, now: float) -> Decided | None:
+        """Who should have shown up as bound by now is bound again, to the same node where that is still there.
+
+        Else the pod is decided anew, and its former room is kept as long as the former order may be carried out.
+        """
         while self._assumed and self._assumed[0][0] <= now:
             record = heapq.heappop(self._assumed)[2]
             member = self._members.get(record.pod.member)
             if not record.assumed or member is None or record.given is None:
                 continue
             if record.assumed_at + SEEN_WITHIN > now:
-                self._watch(record, record.assumed_at + SEEN_WITHIN)
-                continue
-            member.unassume(record, doubt_until=record.given.at + VOID_AFTER)
-            self.consider(member, record)
+                self._watch(record)
+            elif not member.is_ready or member.still_takes(record):
+                return self._bind_again(member, record, record.given, now)
+            else:
+                member.unassume(record, doubt_until=record.given.at + VOID_AFTER)
+                self.consider(member, record)
+        return None
+
+    def _bind_again(self, member: Member, record: PodRecord, given: Bind, now: float) -> Decided:
+        record.given = self._orders.again(given, now)
+        record.assumed_at = now
+        self._watch(record)
+        message = f"again to node {given.node}: it was not seen there"
+        return Decided(record.key, record.uid, (record.given,), given.node, given.unit, "BoundAgain", message)
 
     # -- telling ---------------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class Stage:
 def stages_of(needs: Needs, policy: ResourcePolicy | None, eci: bool) -> tuple[Stage, ...]:
     """Where a pod is tried, in this order. eci: it asks for ECI."""
     filters = needs.filters
-    everywhere = Shape((), filters.node_selector, filters.affinity, (*filters.tolerations, _ON_ECI))
+    everywhere = tolerating_eci(filters)
     if eci:  # whatever else the pod says about nodes
         return (Stage(Where("eci", (), Shape((), (), (), everywhere.tolerations))),)
     if policy is not None:
@@ -58,6 +58,11 @@ def stages_of(needs: Needs, policy: ResourcePolicy | None, eci: bool) -> tuple[S
     if any(toleration.tolerates(_TAINT) for toleration in filters.tolerations):
         return (real, Stage(Where("eci", (), filters)))
     return (real,)
+
+
+def tolerating_eci(filters: Shape) -> Shape:
+    """As if the pod tolerated the taint of virtual nodes."""
+    return Shape((), filters.node_selector, filters.affinity, (*filters.tolerations, _ON_ECI))
 
 
 def place_of(
