@@ -46,6 +46,19 @@ def test_parallelism_grows_where_the_job_is_and_completions_stay() -> None:
     assert (world.placed(train), completions(world, train)) == ({"idc": 2}, {"idc": 6})
 
 
+def test_a_job_that_is_halted_keeps_its_parts_and_goes_on_with_each_of_them() -> None:
+    world = fleet(("a", "b"), rooms={"a": 2, "b": 2})
+    decided(world, job(4, 8))
+    train = decided(world, job(0, 8, generation=2))
+    world.status(train, "b", succeeded=1)
+    world.wish("b", wish="drained")
+    world.run()
+    assert (world.placed(train), completions(world, train)) == ({"a": 0, "b": 0}, {"a": 4, "b": 4})
+    world.wish("b")
+    decided(world, job(1, 8, generation=3))
+    assert (world.placed(train), completions(world, train)) == ({"a": 1, "b": 1}, {"a": 4, "b": 4})
+
+
 def test_a_stuck_job_moves_by_delete_and_create() -> None:
     world = fleet("idc", "ack", rooms={"idc": 2, "ack": 2})
     train = decided(world, job(2, 4))

@@ -221,10 +221,11 @@ def _is_finished(workload: Workload, share: Share, status: Status | None) -> boo
 
 
 def shares_of(case: Case) -> tuple[Share, ...]:
-    """The placement's shares, in tier order. A member that is empty while others hold goes; all empty stay."""
+    """The placement's shares, in tier order. A member that is empty while others hold goes; all empty stay. So does a
+    Job's part: it has completions to give, or has given them."""
     drafts = sorted(case.drafts.values(), key=_BY_TIER)
     holding = any(draft.present and draft.replicas for draft in drafts)
-    for draft in drafts:
+    for draft in drafts if not case.workload.is_job else ():
         if draft.replicas == 0 and (holding or draft.verdict in ("leave", "dead")):
             draft.present = False
     return tuple([_share(draft, case) for draft in drafts])

@@ -13,7 +13,8 @@ def decide(case: Case) -> None:
     if case.request is not None:
         fixed.say_fixed(case)
     duplicated = case.policy.division == "duplicated"
-    names = fixed.members_of(case)
+    going = {draft.member for draft in case.drafts.values() if not draft.present}  # until the old Job is gone there
+    names = [name for name in fixed.members_of(case) if name not in going]
     _leave(case, names)
     there = [draft for draft in case.drafts.values() if draft.present]
     missing = 0 if duplicated else jobs.missing_completions(case, there)
@@ -24,10 +25,10 @@ def decide(case: Case) -> None:
         wanted = targets.get(draft.member, draft.replicas)
         draft.replicas = max(wanted, min(1, case.workload.replicas))
     new = {name: count for name, count in targets.items() if name not in case.drafts and count}
-    if missing and there and not new:
-        jobs.take_over(case, missing)
+    if missing and there and not new and not jobs.take_over(case, missing):
+        case.pending = min(missing, case.workload.replicas)
     _create(case, new, missing)
-    if not case.drafts:
+    if not there and not new:
         case.pending = case.workload.replicas
         case.because("Pending", "no member can take it now")
     for draft in case.drafts.values():

@@ -7,6 +7,8 @@ fit it grows later, in members that have the Job. An Indexed Job goes whole to o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from operator import eq
 
 import numpy as np
 
@@ -25,6 +27,8 @@ def decide(case: Case) -> None:
         _move(case, draft)
     wanted = case.workload.replicas
     present = [draft for draft in case.drafts.values() if draft.present]
+    if wanted:
+        _start_again(case, present)
     need = wanted - sum(draft.replicas for draft in present)
     missing = missing_completions(case, present)
     if missing or not present:
@@ -41,6 +45,13 @@ def decide(case: Case) -> None:
         case.because("Pending", f"{case.pending} replica{plural} fit nowhere now; tried again when room appears")
         divided.say_resting(case)
         growing.explain_shortage(case)
+
+
+def _start_again(case: Case, present: Sequence[Draft]) -> None:
+    """After a parallelism of 0 every part needs a replica, or its completions would never come."""
+    for draft in present:
+        if draft.replicas == 0 and draft.verdict == "open" and not draft.finished:
+            case.pending += growing.grow(case, 1, partial(eq, draft.member))
 
 
 def missing_completions(case: Case, present: Sequence[Draft]) -> int:
