@@ -30,6 +30,7 @@ IN_PROGRESS = b"+WPI"
 TERM = b"+TERM"
 
 RECREATE = Backoff(base=0.05, maximum=2.0)
+FORGOTTEN = 86_400.0  # seconds after which the server drops a consumer that nobody asks for: of a member that left
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Options:
             "ack_wait": int(self.ack_wait * 1e9),
             "max_deliver": -1,
             "max_ack_pending": self.max_in_flight,
+            "inactive_threshold": int(FORGOTTEN * 1e9),
             "replay_policy": "instant",
             **jetstream.filters(self.subjects),
         }

@@ -29,6 +29,7 @@ _UNTYPED = "failed to create typed patch object"  # how the API server begins to
 
 _MANAGER = re.compile(r'conflict with "((?:[^"\\]|\\.)*)"')
 _LONGEST_RETRY_AFTER = 300.0  # seconds: no member may put us off for longer
+_LONGEST = 2000  # characters of a member's words: they go into messages, which have a limit
 _EXCERPT = 200  # characters of an answer that is no Status
 
 
@@ -59,7 +60,7 @@ def error_of(member: str, what: str, status: int, body: bytes, headers: Mapping[
 
 
 def error_of_status(member: str, what: str, code: int, told: Status, retry_after: float | None = None) -> BrimError:
-    said = told.message or f"HTTP {code}"
+    said = _shortened(told.message) or f"HTTP {code}"
     sentence = f"member {member}: {what}: {said}"
     if code == 404:
         return NotFound(sentence)
@@ -72,6 +73,10 @@ def error_of_status(member: str, what: str, code: int, told: Status, retry_after
     if code == 429 or code >= 500 or code < 400:
         return MemberUnavailable(sentence, code=told.reason or "MemberUnavailable", retry_after=retry_after)
     return Refused(sentence, code=_passing(told) or told.reason or "Refused")
+
+
+def _shortened(words: str) -> str:
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
 
 
 def _passing(told: Status) -> str:

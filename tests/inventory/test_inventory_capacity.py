@@ -14,7 +14,7 @@ from services.inventory.metrics import InventoryMetrics
 from services.inventory.mirror import Mirror
 from services.inventory.projections import Node
 from shared import quantities
-from shared.bus import Bus, BusSettings
+from shared.bus import STREAMS, Bus, BusSettings, jetstream
 from shared.clock import Clock
 from shared.contracts import subjects
 from shared.contracts.capacity import Heartbeat, decode_capacity
@@ -211,6 +211,43 @@ async def test_a_second_instance_stands_by(fleetside, eventually) -> None:
         assert (await side.replayed("idc")).epoch == first
         assert standby.health.standing_by() == ["inventory"]
         group.cancel_scope.cancel()
+
+
+async def test_all_that_members_tell_is_there_again_after_the_server_lost_everything(fleetside, eventually) -> None:
+    """People apply their wishes again; inventory runs on."""
+    async with fleetside(FLEET, join=["idc", "cloud"]) as side, side.inventory(), side.client("idc") as client:
+        await client.create(pod("before", 500, "w"))
+        await eventually(lambda: agrees(side, "idc"))
+        for stream in STREAMS:
+            await jetstream.api(side.bus._connection, f"STREAM.DELETE.{stream}", what=stream)
+        await side.bus.ensure_streams(patience=10)
+        await client.create(pod("meanwhile", 700, "w"))
+        for member in ("idc", "cloud"):
+            await side.join(member)
+        for member in ("idc", "cloud"):
+            await eventually(lambda member=member: agrees(side, member))
+        await client.create(pod("after", 300))
+        await eventually(lambda: agrees(side, "idc"))
+
+
+async def test_a_publish_of_unknown_end_is_followed_by_the_truth(fleetside, eventually, monkeypatch) -> None:
+    """It was stored, and nobody heard of it: deltas go on from a snapshot, and no number means two things."""
+    async with fleetside(FLEET, join=["idc"]) as side, side.inventory() as context, side.client("idc") as client:
+        await eventually(lambda: agrees(side, "idc"))
+        publish, lost = context.bus.publish, []
+
+        async def stored_but_unheard(subject: str, payload: bytes, **more: object) -> int:
+            sequence = await publish(subject, payload, **more)
+            if subject == subjects.capacity("idc") and b'"form":"delta"' in payload and len(lost) < 3:
+                lost.append(sequence)
+                raise BusUnavailable("the acknowledgement got lost")
+            return sequence
+
+        monkeypatch.setattr(context.bus, "publish", stored_but_unheard)
+        for number in range(6):
+            await client.create(pod(f"p-{number}", 100))
+            await eventually(lambda: agrees(side, "idc"))
+        assert lost
 
 
 async def test_an_epoch_is_never_given_twice_though_the_leases_were_lost(fleetside, eventually) -> None:

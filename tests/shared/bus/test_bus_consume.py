@@ -9,7 +9,7 @@ import pytest
 
 from shared import telemetry
 from shared.backoff import Backoff
-from shared.bus import Bus, BusSettings, Message, jetstream
+from shared.bus import Bus, BusSettings, Message, consumer, jetstream
 from shared.errors import BusUnavailable, Invalid, MemberUnavailable, NotFound, Refused
 from shared.nats_server import NatsServer
 
@@ -316,6 +316,33 @@ class TestSurvival:
             await submit(bus, 1, first=1)
             await eventually(lambda: len(handler.seen) == 2)
         assert handler.data == [b"0", b"1"]
+
+    async def test_a_consumer_that_nobody_asks_for_is_dropped_and_its_work_is_not(
+        self, bus: Bus, monkeypatch: pytest.MonkeyPatch, eventually: Callable
+    ) -> None:
+        monkeypatch.setattr(consumer, "FORGOTTEN", 0.5)
+        await submit(bus, 1)
+        started = anyio.Event()
+
+        async def stuck(_message: Message) -> None:
+            started.set()
+            await anyio.sleep_forever()
+
+        async with consuming(bus, stuck, grace=0.1):
+            await started.wait()
+
+        async def dropped() -> bool:
+            try:
+                await bus.consumer_info("SUBMIT", "intake")
+            except NotFound:
+                return True
+            return False
+
+        await eventually(dropped)
+        handler = Recorder()
+        async with consuming(bus, handler):
+            await eventually(settled(bus))
+        assert handler.data == [b"0"]
 
     async def test_a_stream_that_comes_later_is_waited_for(self, bus: Bus, eventually: Callable) -> None:
         await jetstream.api(bus._connection, "STREAM.DELETE.SUBMIT", what="SUBMIT")

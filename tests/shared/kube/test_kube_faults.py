@@ -201,6 +201,12 @@ def test_a_page_of_some_proxy_is_quoted_but_not_at_length() -> None:
     assert len(str(error)) < 300
 
 
+def test_a_member_that_has_much_to_say_is_cut_short() -> None:
+    """An outcome that quotes it must still fit into a message."""
+    body = json.dumps({"kind": "Status", "code": 422, "reason": "Invalid", "message": "no" * 500_000}).encode()
+    assert len(str(faults.error_of("idc", "apply", 422, body, {}))) < 2100
+
+
 def test_no_server_puts_us_off_for_ever() -> None:
     error = faults.error_of("idc", "get", 503, b"", {"Retry-After": "86400"})
     assert isinstance(error, MemberUnavailable)
