@@ -57,12 +57,13 @@ def read(data: bytes) -> tuple[list[Document], list[Fault]]:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         return [], [Fault("the message", "", f"it is not UTF-8 text (byte {error.start})", "Malformed")]
-    values, fault = parse(text)
+    plain = _plain_json(text)
+    values, fault = (plain, None) if plain is not None else parse(text)
     if fault is not None:
         return [], [fault]
     documents: list[Document] = []
     faults: list[Fault] = []
-    budget = _Budget()
+    budget = _Budget() if plain is None else None
     for number, value in enumerate((v for v in values if v is not None), start=1):
         for place, item in _items(f"document {number}", value):
             _take(place, item, budget, documents, faults)
@@ -71,9 +72,13 @@ def read(data: bytes) -> tuple[list[Document], list[Fault]]:
     return documents, faults
 
 
-def _take(place: str, item: object, budget: _Budget, documents: list[Document], faults: list[Fault]) -> None:
+def _take(place: str, item: object, budget: _Budget | None, documents: list[Document], faults: list[Fault]) -> None:
+    """budget: None for what is known to be JSON values as they are to be."""
     if not isinstance(item, dict):
         faults.append(Fault(place, "", f"it is {_what(item)}, not an object with apiVersion and kind", "Malformed"))
+        return
+    if budget is None:
+        documents.append(Document(place, item))
         return
     try:
         documents.append(Document(place, {_key(k): _json(v, 1, budget) for k, v in item.items() if v is not None}))
@@ -96,12 +101,35 @@ def _items(place: str, value: object) -> Iterator[tuple[str, object]]:
 # -- parsing -------------------------------------------------------------------------------------------------
 
 
+def _plain_json(text: str) -> list[object] | None:
+    """JSON in which no value needs a second look, as most is that programs send: looking is not cheap. None for
+    anything else, whatever it is."""
+    if text[:1] not in ("{", "[") or "\\u" in text or "null" in text or text.count("{") + text.count("[") > MAX_DEPTH:
+        return None
+    try:
+        return [_PLAIN.decode(text)]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _small_whole(text: str) -> int:
+    if len(text) > 18:
+        raise _NotJson
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(found := float(text)):
+        raise _NotJson
+    return found
+
+
 def parse(text: str) -> tuple[list[object], Fault | None]:
     """The values of all documents, or what is wrong with the text."""
     wrong: Fault | None = None
     if text.lstrip()[:1] in ("{", "["):
         try:
-            return [json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)], None
+            return [_JSON.decode(text)], None
         except json.JSONDecodeError as error:
             wrong = Fault("the message", f"line {error.lineno}", f"malformed JSON: {error.msg}", "Malformed")
         except RecursionError:
@@ -171,6 +199,12 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
         twice = next(name for name in names if names.count(name) > 1)
         raise _NotJson(f"key {twice!r} is given twice")
     return found
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_object)
+_PLAIN = json.JSONDecoder(
+    parse_int=_small_whole, parse_float=_finite, parse_constant=_refuse_constant, object_pairs_hook=_object
+)
 
 
 class _Loader(_BASE):  # type: ignore[misc, valid-type]

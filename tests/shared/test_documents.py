@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from shared import documents
 from shared.documents import read
 
 GOOD: dict[str, tuple[str, list[object]]] = {
@@ -103,3 +108,27 @@ def test_refused_in_a_sentence(name: str) -> None:
 def test_the_documents_are_numbered_for_faults() -> None:
     documents, _ = read(b"kind: A\n---\n[{kind: B}, {kind: C}]\n")
     assert [document.place for document in documents] == ["document 1", "document 2, item 1", "document 2, item 2"]
+
+
+NUMBERS = st.one_of(st.integers(-(2**70), 2**70), st.sampled_from(["1e400", "-1e9999", "1E3", "0.5", "1" * 5000]))
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.text(max_size=5), st.integers()),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=3), below, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(VALUES, NUMBERS, st.booleans(), st.sampled_from(["", " ", "\n"]))
+@example("\ud83d", 1, True, "")
+@example({"a": {"a": None}}, 1, False, "")
+def test_json_that_is_taken_as_it_is_reads_like_any_other(
+    value: object, number: object, plain: bool, begin: str
+) -> None:
+    """What is plain is not looked at value by value: that must make no difference."""
+    text = f'{begin}{{"kind": "A", "number": {number}, "value": {json.dumps(value, ensure_ascii=plain)}}}'
+    data = text.encode("utf-8", "surrogatepass")
+    quick = read(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "_plain_json", lambda text: None)
+        assert quick == read(data)

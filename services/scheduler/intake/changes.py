@@ -226,7 +226,7 @@ def _twin(ref: ObjectRef, known: Known) -> str | None:
 
 
 def _created(checked: Checked, stamp: Stamp, expected: int) -> Write:
-    desired = Desired(
+    desired = Desired.model_construct(  # all of it was checked: to validate it anew would walk the manifest
         ref=checked.ref,
         uid=stamp.new_uid(),
         generation=1,

@@ -50,8 +50,8 @@ def _is_device(resource: str) -> bool:
 
 
 class _Resources(_Projected):
-    requests: dict[str, Quantity] = {}
-    limits: dict[str, Quantity] = {}
+    requests: dict[str, Quantity] = Field(default_factory=dict)
+    limits: dict[str, Quantity] = Field(default_factory=dict)
 
     @field_validator("requests", "limits")
     @classmethod
@@ -81,7 +81,7 @@ class _PodResources(_Resources):
 
 class _Container(_Projected):
     name: str = ""
-    resources: _Resources = _Resources()
+    resources: _Resources = Field(default_factory=_Resources)
     restart_policy: str | None = None
 
 
@@ -95,7 +95,7 @@ class _Toleration(_Projected):
 class _NodeRequirement(_Projected):
     key: str
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
-    values: list[str] = []
+    values: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _values_fit(self) -> _NodeRequirement:
@@ -115,8 +115,8 @@ class _FieldRequirement(_Projected):
 
 
 class _NodeTerm(_Projected):
-    match_expressions: list[_NodeRequirement] = []
-    match_fields: list[_FieldRequirement] = []
+    match_expressions: list[_NodeRequirement] = Field(default_factory=list)
+    match_fields: list[_FieldRequirement] = Field(default_factory=list)
 
 
 class _NodeSelector(_Projected):
@@ -132,13 +132,13 @@ class _Affinity(_Projected):
 
 
 class _PodSpec(_Projected):
-    containers: list[_Container] = []
-    init_containers: list[_Container] = []
-    node_selector: dict[str, str] = {}
+    containers: list[_Container] = Field(default_factory=list)
+    init_containers: list[_Container] = Field(default_factory=list)
+    node_selector: dict[str, str] = Field(default_factory=dict)
     affinity: _Affinity | None = None
-    tolerations: list[_Toleration] = []
-    overhead: dict[str, Quantity] = {}
-    resources: _PodResources = _PodResources()
+    tolerations: list[_Toleration] = Field(default_factory=list)
+    overhead: dict[str, Quantity] = Field(default_factory=dict)
+    resources: _PodResources = Field(default_factory=_PodResources)
 
     @field_validator("overhead")
     @classmethod
@@ -147,12 +147,12 @@ class _PodSpec(_Projected):
 
 
 class _PodMetadata(_Projected):
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class _Template(_Projected):
-    metadata: _PodMetadata = _PodMetadata()
-    spec: _PodSpec = _PodSpec()
+    metadata: _PodMetadata = Field(default_factory=_PodMetadata)
+    spec: _PodSpec = Field(default_factory=_PodSpec)
 
 
 def template_faults(ref: ObjectRef, kind: WorkloadKind, manifest: JsonObject) -> list[Fault]:
