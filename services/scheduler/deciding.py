@@ -112,10 +112,13 @@ class Deciding:
         taken = 0
         while True:
             await self._room.acquire()  # before deciding: what is decided must not grow old
-            decision = self._state.next_decision(self._clock.now())
+            decision = self._state.next_decision(self._clock.now(), BREATH)
             if decision is None:
                 self._room.release()
-                return
+                if not self._state.is_due:
+                    return
+                await asyncio.sleep(0)  # many stay as they are: others get their turn all the same
+                continue
             key = decision.workload.key
             before = self._state.explain(key)
             counter = before.order.counter + 1 if before else 1

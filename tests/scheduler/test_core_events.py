@@ -215,6 +215,17 @@ def test_a_new_workload_does_not_wait_behind_those_that_a_restart_looks_at_again
     assert (served.index("new") < 4, len(set(served))) == (True, 51)
 
 
+def test_looking_at_many_that_stay_as_they_are_can_be_interrupted() -> None:
+    world, _ = settled(10, 10)
+    world.want(policy("a", priority=3))
+    rounds = 0
+    while world.state.is_due:
+        assert world.state.next_decision(world.now, looks=3) is None
+        rounds += 1
+    assert rounds == 4
+    assert world.state.next_decision(world.now) is None
+
+
 def test_nor_behind_those_that_a_policy_or_member_concerns(served: list[str]) -> None:
     world, _ = settled(50, 50)
     served.clear()

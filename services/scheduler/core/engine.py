@@ -264,10 +264,13 @@ class SchedulerState:
 
     # -- decisions ---------------------------------------------------------------------------------------
 
-    def next_decision(self, now: float) -> Decision | None:
-        """The next decision that changes something; None when nothing is due."""
+    def next_decision(self, now: float, looks: int | None = None) -> Decision | None:
+        """The next decision that changes something; None when nothing is due (`is_due` says so), or after so many
+        looks at workloads that stay as they are."""
         self._wake()
-        while (key := self._next_key()) is not None:
+        left = looks
+        while left != 0 and (key := self._next_key()) is not None:
+            left = left - 1 if left is not None else None
             record = self._records.get(key)
             if record.workload is None:
                 continue
@@ -278,6 +281,11 @@ class SchedulerState:
                 return decision
             self._wait(record)
         return None
+
+    @property
+    def is_due(self) -> bool:
+        """Something may be left to decide."""
+        return bool(self._due or self._again or self._waiting.is_granted)
 
     def _next_key(self) -> WorkloadKey | None:
         self._turn += 1

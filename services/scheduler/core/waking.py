@@ -106,6 +106,11 @@ class Waiting:
         if shape in self._by_shape:
             self._grants[shape, member] = None
 
+    @property
+    def is_granted(self) -> bool:
+        """Room grew for somebody who waits, and not all have had their turn."""
+        return bool(self._grants)
+
     def pop(self, wants: Callable[[WorkloadKey, int], bool]) -> WorkloadKey | None:
         """The next one that could use room that grew. One that got it and is gone from here counts as served."""
         while self._grants:
