@@ -20,7 +20,8 @@ from shared.units import POOL_LABEL
 
 DEPLOYMENTS = Resource("apps", "v1", "Deployment", "deployments")
 SERVICES = Resource("", "v1", "Service", "services")
-WATCHED = (PODS, NODES, DEPLOYMENTS, SERVICES)
+INSTANCES = Resource("eci.brim.dev", "v1alpha1", "ContainerGroup", "containergroups")
+WATCHED = (PODS, NODES, DEPLOYMENTS, SERVICES, INSTANCES)
 
 Key = tuple[str, str]
 
@@ -117,6 +118,11 @@ class Observer:
             if pool is None or table_of(entry.manifest, "metadata", "labels").get(POOL_LABEL) == pool
         ]
 
+    def instances(self, namespace: str, member: str = "") -> list[MemberObject]:
+        """Serverless instances that are being paid for."""
+        found = self.objects(INSTANCES, namespace, member)
+        return [entry for entry in found if not text(entry.manifest, "status", "finishedAt")]
+
     async def until(self, condition: Callable[[], bool], timeout: float) -> bool:
         """Wait until a condition holds, looking after every change. timeout: real seconds; False when it passed."""
         with anyio.move_on_after(timeout):
@@ -137,6 +143,10 @@ def is_ready(manifest: JsonObject) -> bool:
         text(entry, "type") == "Ready" and text(entry, "status") == "True"
         for entry in objects_of(manifest, "status", "conditions")
     )
+
+
+def node_of(manifest: JsonObject) -> str:
+    return text(manifest, "spec", "nodeName")
 
 
 def is_pending(manifest: JsonObject) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.colours import style
-from cli.demo import descheduling, hybrid, multi_region
+from cli.demo import burst, descheduling, gpu_burst, hybrid, multi_region
 from cli.demo.stage import NotSeen, Stage, staged
 from cli.tables import Table, render
 from cli.up import example
@@ -33,6 +33,7 @@ SCENARIOS = {
     "default": Scenario("hybrid.yaml", (("hybrid", hybrid.play), ("descheduling", descheduling.play))),
     "hybrid": Scenario("hybrid.yaml", (("hybrid", hybrid.play),)),
     "descheduling": Scenario("hybrid.yaml", (("descheduling", descheduling.play),)),
+    "burst": Scenario("burst.yaml", (("burst", burst.play), ("gpu-burst", gpu_burst.play))),
     "multi-region": Scenario("multi-region.yaml", (("multi-region", multi_region.play),)),
 }
 

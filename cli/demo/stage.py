@@ -14,9 +14,10 @@ import anyio
 from cli import manifests
 from cli.colours import style
 from cli.demo.observer import DEPLOYMENTS, Observer, observing
+from cli.json_values import text
 from cli.running import Brim, join_members, run_brim
 from cli.session import raise_faults
-from cli.tables import member_table, render
+from cli.tables import Table, member_table, render
 from cli.up import example
 from shared.bus import Bus
 from shared.clock import Clock, rfc3339
@@ -67,8 +68,22 @@ class Stage:
         self.say(style(f"$ {command}", dim=True))
         self.say(render(member_table(str(resource), found, self.clock.now(), wide=wide)))
 
-    def show_pods(self, namespace: str) -> None:
-        self.show(PODS, namespace)
+    def show_pods(self, namespace: str, *, wide: bool = False) -> None:
+        self.show(PODS, namespace, wide=wide)
+
+    def show_instances(self, namespace: str) -> None:
+        """What is paid by the second."""
+        found = self.observer.instances(namespace)
+        rows = [
+            (
+                text(entry.manifest, "metadata", "name"),
+                entry.member,
+                text(entry.manifest, "spec", "size"),
+                text(entry.manifest, "spec", "podName"),
+            )
+            for entry in found
+        ]
+        self.say(render(Table(("INSTANCE", "CLUSTER", "SIZE", "POD"), tuple(rows))))
 
     def show_nodes(self) -> None:
         self.show(NODES)
@@ -114,6 +129,19 @@ class Stage:
                 if sum(status.ready for status in told) == self.observer.ready(ref.namespace, ref.name):
                     return
                 await anyio.sleep(0.02)
+
+    async def create(self, member: str, manifest: JsonObject) -> None:
+        """Create an object straight in a member, as somebody with kubectl would."""
+        ref = ObjectRef.of(manifest)
+        self.say(style(f"$ kubectl --context {member} create {ref.kind.lower()} {ref.name}", dim=True))
+        await self.observer.clients[member].create(manifest, manager="kubectl")
+
+    async def logs(self, member: str, namespace: str, pod: str) -> str:
+        """A pod's log, shown and returned."""
+        self.say(style(f"$ kubectl --context {member} logs -n {namespace} {pod}", dim=True))
+        log = await self.observer.clients[member].logs(namespace, pod)
+        self.say(log.rstrip())
+        return log
 
     async def taint_nodes(self, member: str, key: str, value: str) -> None:
         """Taint all nodes of a member with NoSchedule, through its own API."""

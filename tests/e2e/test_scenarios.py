@@ -6,14 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from cli.demo import descheduling, hybrid, multi_region
+from cli.demo import burst, descheduling, gpu_burst, hybrid, multi_region
 from tests.e2e.harness import playing
 
 
 @pytest.mark.parametrize(
     ("fleet", "scenario"),
-    [("hybrid.yaml", hybrid), ("multi-region.yaml", multi_region), ("hybrid.yaml", descheduling)],
-    ids=["hybrid", "multi-region", "descheduling"],
+    [
+        ("hybrid.yaml", hybrid),
+        ("multi-region.yaml", multi_region),
+        ("hybrid.yaml", descheduling),
+        ("burst.yaml", burst),
+        ("burst.yaml", gpu_burst),
+    ],
+    ids=["hybrid", "multi-region", "descheduling", "burst", "gpu burst"],
 )
 async def test_every_step_is_seen(tmp_path: Path, fleet: str, scenario: object) -> None:
     async with playing(tmp_path, fleet) as play:
