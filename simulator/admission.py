@@ -92,7 +92,11 @@ def send_to_eci(store: Store, pod: Object) -> None:
         added = {name: value for effect in reversed(effects) for name, value in (effect.get(key) or {}).items()}
         if added:
             pod["metadata"][key] = {**added, **(pod["metadata"].get(key) or {})}
-    if (asks or effects) and pod["spec"].get("schedulerName") in OWN_SCHEDULERS:
+    if not asks and not effects:
+        return
+    # The wish stands on the pod from here on: whoever schedules it may not know its namespace's labels yet.
+    pod["metadata"]["labels"] = {units.ECI_LABEL[0]: units.ECI_LABEL[1], **objects.labels(pod)}
+    if pod["spec"].get("schedulerName") in OWN_SCHEDULERS:
         pod["spec"]["schedulerName"] = units.DEFAULT_SCHEDULER
 
 

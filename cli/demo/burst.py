@@ -1,4 +1,4 @@
-"""Bursting inside a member: your own machine first, serverless instances where it is full, and those given back first."""
+"""Bursting inside a member: its own machine first, serverless instances behind it, and those given back first."""
 
 from __future__ import annotations
 
@@ -101,12 +101,8 @@ async def _gpu_pod(stage: Stage) -> None:
 
 async def _namespace(stage: Stage) -> None:
     stage.step("A namespace that asks for ECI: all of its new pods run there")
-    namespace: JsonObject = {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": "burst", "labels": {ECI: "true"}},
-    }
-    await stage.create(MEMBER, namespace)
+    metadata: JsonObject = {"name": "burst", "labels": {ECI: "true"}}
+    await stage.create(MEMBER, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     pod: JsonObject = {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -1,9 +1,10 @@
-"""GPU inference inside one member: its own GPU, then a node that is added, then a serverless GPU; and all the way back."""
+"""GPU inference inside one member: its own GPU, a node that is added, a serverless GPU; and all the way back."""
 
 from __future__ import annotations
 
 from cli.demo.observer import is_ready, names, node_of
 from cli.demo.stage import Stage
+from cli.json_values import text
 from shared.contracts.refs import ObjectRef
 
 LLM = ObjectRef(group="apps", version="v1", kind="Deployment", namespace="ai", name="llm")
@@ -44,8 +45,5 @@ def _units(stage: Stage) -> list[str]:
 
 
 def _unit(stage: Stage, node: str) -> str:
-    if node in (OWN, VIRTUAL):
-        return "idc" if node == OWN else "eci"
-    added = [entry for entry in stage.observer.nodes(MEMBER, pool=POOL)]
-    assert added, f"{node} is none of the member's nodes"
-    return "ecs"
+    added = {text(entry, "metadata", "name") for entry in stage.observer.nodes(MEMBER, pool=POOL)}
+    return "ecs" if node in added else {OWN: "idc", VIRTUAL: "eci"}.get(node, node)

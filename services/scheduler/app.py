@@ -6,6 +6,7 @@ import anyio
 
 from services.scheduler import heap
 from services.scheduler.answering import Planner
+from services.scheduler.binding import PodBinding
 from services.scheduler.core.engine import SchedulerState
 from services.scheduler.core.values import Rules
 from services.scheduler.deciding import Deciding
@@ -74,8 +75,9 @@ class Leader:
         )
         self._deciding = Deciding(self.state, clock, publisher, epoch=epoch, metrics=metrics)
         self._tidying = Tidying(bus, self.state, self._known, publisher, self._deciding)
+        self._binding = PodBinding(bus, clock, lease, metrics, lambda m: self._following.ask_for_snapshot(m))
         self._following = Following(
-            bus, self.state, self._known, sequences, epoch, self._deciding, self._tidying, metrics
+            bus, self.state, self._known, sequences, epoch, self._deciding, self._tidying, metrics, self._binding
         )
         self._intake = Intake(
             bus,
@@ -118,6 +120,7 @@ class Leader:
                     "rebalance": self._consume_rebalance,
                     "tidy": self._tidying.run,
                     "ask gates": self._gates.run,
+                    "bind pods": self._binding.run,
                     "collect garbage": self._collect_garbage,
                 }
             )

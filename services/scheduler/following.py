@@ -10,6 +10,7 @@ from typing import TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
+from services.scheduler.binding import PodBinding
 from services.scheduler.core.engine import SchedulerState
 from services.scheduler.core.matching import Policies
 from services.scheduler.core.values import Gap, Gone, Policy, Workload
@@ -41,7 +42,7 @@ log = logging.getLogger("brim.scheduler")
 
 ASK_AGAIN = Backoff(base=1.0, maximum=15.0)  # for a snapshot that does not come
 StoredT = TypeVar("StoredT", Desired, Placement)
-STREAMS = ("DESIRED", "PLACEMENT", "STATUS", "OUTCOME")
+STREAMS = ("DESIRED", "PLACEMENT", "STATUS", "PODS", "OUTCOME")
 
 
 class Following:
@@ -61,6 +62,7 @@ class Following:
         deciding: Deciding,
         tidying: Tidying,
         metrics: SchedulerMetrics,
+        binding: PodBinding,
     ) -> None:
         self._bus = bus
         self._state = state
@@ -70,11 +72,13 @@ class Following:
         self._deciding = deciding
         self._tidying = tidying
         self._metrics = metrics
+        self._binding = binding
         self.policies = Policies()
         self.units = Units(known)
         self.rollouts = FleetRollouts(state)
         self._asking: set[str] = set()  # members whose snapshot is asked for
         self._caught_up = asyncio.Event()
+        self._group: TaskGroup | None = None
 
     @property
     def is_caught_up(self) -> bool:
@@ -90,9 +94,11 @@ class Following:
             "PLACEMENT": self._on_placement,
             "STATUS": self._on_status,
             "OUTCOME": self._on_outcome,
+            "PODS": self._binding.on_pod,
         }
         views = {stream: self._bus.view(stream) for stream in STREAMS}
         async with anyio.create_task_group() as group:
+            self._group = group
             for view in views.values():
                 group.start_soon(view.run)
             for stream, view in views.items():
@@ -106,6 +112,7 @@ class Following:
             await capacity.ready()
             self._caught_up.set()
             self._deciding.wake()
+            self._binding.wake()
 
     async def _go_on(self, view: View, handler: Callable[[Change], Awaitable[None]]) -> None:
         async for change in view.changes():
@@ -134,6 +141,7 @@ class Following:
         ref = entry.desired.ref
         if is_resource_policy(ref.kind, ref.group):
             self._again(self.units.remove((ref.namespace, ref.name)), {})
+            self._bind_anew(ref)
             return
         if is_fleet_rollout(ref.kind, ref.group):
             self._deciding.heard(self.rollouts.remove(ref), {})
@@ -152,6 +160,7 @@ class Following:
             return
         if is_resource_policy(desired.ref.kind, desired.ref.group):
             self._again(self._read_policy(desired), headers)
+            self._bind_anew(desired.ref)
             self._tidying.noticed(desired)
             return
         try:
@@ -177,6 +186,15 @@ class Following:
         except Invalid as error:
             log.error("%s in DESIRED cannot be understood and is left alone: %s", desired.ref, error)
             return []
+
+    def _bind_anew(self, ref: ObjectRef) -> None:
+        """Pods inside members follow the policy as it is now, or none."""
+        policy = self.units.policies.get((ref.namespace, ref.name))
+        if policy is not None:
+            self._binding.state.on_policy(policy)
+        else:
+            self._binding.state.on_policy_gone(ref.namespace, ref.name)
+        self._binding.wake()
 
     def _again(self, workloads: list[Desired], headers: Mapping[str, str]) -> None:
         """They are the same, but what they may use inside a member is not."""
@@ -225,6 +243,9 @@ class Following:
         outcome = legible(Outcome, change.message, skip=3)
         if outcome is None:
             return
+        if (outcome.ref.kind, outcome.ref.group) == ("Pod", ""):
+            self._binding.on_outcome(outcome)
+            return
         if due := self._state.on_outcome(outcome):
             self._deciding.heard(due, telemetry.extract(change.message.headers))
         if outcome.result in ("deleted", "released"):
@@ -248,6 +269,7 @@ class Following:
         return handle
 
     def _on_capacity(self, group: TaskGroup, news: Capacity) -> None:
+        self._binding.on_capacity(news)
         due = self._state.on_capacity(news)
         if isinstance(due, Gap):
             self._ask_for_snapshot(group, due.member)
@@ -255,6 +277,11 @@ class Following:
         if not isinstance(news, Heartbeat) and (not isinstance(news, Snapshot) or news.chunk == news.chunks - 1):
             self._asking.discard(news.member)
         self._deciding.heard(due, {})  # also where nothing is due: whoever waits for room may have been woken
+
+    def ask_for_snapshot(self, member: str) -> None:
+        """Pods inside a member need its capacity, which nobody followed so far."""
+        if self._group is not None:
+            self._ask_for_snapshot(self._group, member)
 
     def _ask_for_snapshot(self, group: TaskGroup, member: str) -> None:
         if member not in self._asking:

@@ -25,6 +25,10 @@ class SchedulerMetrics:
         self.unbound = metrics.gauge("unbound_replicas", "Replicas placed whose pods were not seen ready yet")
         self.workloads = metrics.gauge("workloads", "Objects that are desired")
         self.in_flight = metrics.gauge("placements_in_flight", "Placements sent and not acknowledged yet")
+        self._pods = metrics.counter("pod_decisions", "Decisions about pods, by unit and reason", ("unit", "code"))
+        self._pod_latency = metrics.histogram("pod_decision_seconds", "Choosing a node for one pod", buckets=_LATENCIES)
+        self.pods_waiting = metrics.gauge("pods_waiting", "Pods of brim's that have no node yet")
+        self.leaks = metrics.gauge("leaks", "Found by sweeps so far, by kind", ("kind",))
         self.leading = metrics.gauge("leading", "1 while this process decides, 0 while it stands by")
 
     def submitted(self, verb: str, result: str, seconds: float) -> None:
@@ -36,6 +40,10 @@ class SchedulerMetrics:
         self._decisions.add(cause=cause)
         if seconds is not None:
             self._latency.observe(seconds)
+
+    def pod_decided(self, unit: str, code: str, seconds: float) -> None:
+        self._pods.add(unit=unit, code=code)
+        self._pod_latency.observe(seconds)
 
     def lost(self, code: str) -> None:
         self._lost.add(code=code)

@@ -172,7 +172,7 @@ async def test_a_profiles_effect_is_merged_and_the_pods_own_wins() -> None:
         )
         metadata = made(driver, {"kind": "batch"}, annotations={"a": "own"})["metadata"]
         assert metadata["annotations"] == {"a": "own", "b": "first", "c": "second"}
-        assert metadata["labels"] == {"kind": "batch", "added": "yes"}
+        assert metadata["labels"] == {"kind": "batch", "added": "yes", ECI: "true"}
 
 
 @pytest.mark.parametrize("text", ["no json", '{"a": 1}', '["a", 3]'])
