@@ -75,7 +75,9 @@ class Leader:
         )
         self._deciding = Deciding(self.state, clock, publisher, epoch=epoch, metrics=metrics)
         self._tidying = Tidying(bus, self.state, self._known, publisher, self._deciding)
-        self._binding = PodBinding(bus, clock, lease, metrics, lambda m: self._following.ask_for_snapshot(m))
+        self._binding = PodBinding(
+            bus, clock, epoch=epoch, metrics=metrics, ask=lambda member: self._following.ask_for_snapshot(member)
+        )
         self._following = Following(
             bus, self.state, self._known, sequences, epoch, self._deciding, self._tidying, metrics, self._binding
         )

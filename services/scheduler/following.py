@@ -88,7 +88,8 @@ class Following:
         await self._caught_up.wait()
 
     async def run(self) -> None:
-        """The order matters at the start only: objects before their placements, placements before reports."""
+        """The order matters at the start only: objects before their placements, placements before reports, pods before
+        what became of their orders and before the capacity of their members."""
         handlers: dict[str, Callable[[Change], Awaitable[None]]] = {
             "DESIRED": self._on_desired,
             "PLACEMENT": self._on_placement,
@@ -105,11 +106,12 @@ class Following:
                 await view.ready()
                 for subject, message in list(view.items().items()):
                     await handlers[stream](Change(subject, message))
-            capacity = self._bus.follow("CAPACITY", ["brim.capacity.*"], self._capacity_handler(group))
+            capacity = self._bus.follow("CAPACITY", ["brim.capacity.*"], self._on_capacity_message)
             group.start_soon(capacity.run)
             for stream, view in views.items():
                 group.start_soon(self._go_on, view, handlers[stream])
             await capacity.ready()
+            await self._binding.catch_up()
             self._caught_up.set()
             self._deciding.wake()
             self._binding.wake()
@@ -189,12 +191,8 @@ class Following:
 
     def _bind_anew(self, ref: ObjectRef) -> None:
         """Pods inside members follow the policy as it is now, or none."""
-        policy = self.units.policies.get((ref.namespace, ref.name))
-        if policy is not None:
-            self._binding.state.on_policy(policy)
-        else:
-            self._binding.state.on_policy_gone(ref.namespace, ref.name)
-        self._binding.wake()
+        key = (ref.namespace, ref.name)
+        self._binding.on_policy(key, self.units.policies.get(key))
 
     def _again(self, workloads: list[Desired], headers: Mapping[str, str]) -> None:
         """They are the same, but what they may use inside a member is not."""
@@ -253,40 +251,31 @@ class Following:
 
     # -- room ------------------------------------------------------------------------------------------------
 
-    def _capacity_handler(self, group: TaskGroup) -> Callable[[Message], Awaitable[None]]:
-        async def handle(message: Message) -> None:
-            if message.removed:
-                return
-            member = subjects.member_of(message.subject)
-            try:
-                news = decode_capacity(message.data)
-            except Invalid as error:
-                log.error("a capacity message of %s cannot be understood: %s", member, error)
-                self._ask_for_snapshot(group, member)
-                return
-            self._on_capacity(group, news)
-
-        return handle
-
-    def _on_capacity(self, group: TaskGroup, news: Capacity) -> None:
-        self._binding.on_capacity(news)
-        due = self._state.on_capacity(news)
-        if isinstance(due, Gap):
-            self._ask_for_snapshot(group, due.member)
+    async def _on_capacity_message(self, message: Message) -> None:
+        if message.removed:
             return
-        if not isinstance(news, Heartbeat) and (not isinstance(news, Snapshot) or news.chunk == news.chunks - 1):
+        member = subjects.member_of(message.subject)
+        try:
+            self._on_capacity(decode_capacity(message.data))
+        except Invalid as error:
+            log.error("a capacity message of %s cannot be understood: %s", member, error)
+            self.ask_for_snapshot(member)
+
+    def _on_capacity(self, news: Capacity) -> None:
+        is_missing_inside = self._binding.on_capacity(news)
+        due = self._state.on_capacity(news)
+        if isinstance(due, Gap) or is_missing_inside:
+            self.ask_for_snapshot(news.member)
+        elif not isinstance(news, Heartbeat) and (not isinstance(news, Snapshot) or news.chunk == news.chunks - 1):
             self._asking.discard(news.member)
-        self._deciding.heard(due, {})  # also where nothing is due: whoever waits for room may have been woken
+        if not isinstance(due, Gap):
+            self._deciding.heard(due, {})  # also where nothing is due: who waits for room may have been woken
 
     def ask_for_snapshot(self, member: str) -> None:
-        """Pods inside a member need its capacity, which nobody followed so far."""
-        if self._group is not None:
-            self._ask_for_snapshot(self._group, member)
-
-    def _ask_for_snapshot(self, group: TaskGroup, member: str) -> None:
-        if member not in self._asking:
+        """Until one comes: something of the member's capacity is missing, or nobody needed it so far."""
+        if member not in self._asking and self._group is not None:
             self._asking.add(member)
-            group.start_soon(self._keep_asking, member)
+            self._group.start_soon(self._keep_asking, member)
 
     async def _keep_asking(self, member: str) -> None:
         """Until a snapshot came, or the member left the fleet."""

@@ -28,7 +28,7 @@ class SchedulerMetrics:
         self._pods = metrics.counter("pod_decisions", "Decisions about pods, by unit and reason", ("unit", "code"))
         self._pod_latency = metrics.histogram("pod_decision_seconds", "Choosing a node for one pod", buckets=_LATENCIES)
         self.pods_waiting = metrics.gauge("pods_waiting", "Pods of brim's that have no node yet")
-        self.leaks = metrics.gauge("leaks", "Found by sweeps so far, by kind", ("kind",))
+        self._leaks = metrics.counter("leaks", "Found by sweeps inside members, by kind", ("kind",))
         self.leading = metrics.gauge("leading", "1 while this process decides, 0 while it stands by")
 
     def submitted(self, verb: str, result: str, seconds: float) -> None:
@@ -41,9 +41,13 @@ class SchedulerMetrics:
         if seconds is not None:
             self._latency.observe(seconds)
 
-    def pod_decided(self, unit: str, code: str, seconds: float) -> None:
-        self._pods.add(unit=unit, code=code)
+    def pod_decided(self, unit: str | None, code: str, seconds: float) -> None:
+        """unit: where it goes, None for nowhere now."""
+        self._pods.add(unit=unit or "none", code=code)
         self._pod_latency.observe(seconds)
+
+    def leaked(self, kind: str, count: int) -> None:
+        self._leaks.add(count, kind=kind)
 
     def lost(self, code: str) -> None:
         self._lost.add(code=code)

@@ -118,6 +118,10 @@ class Bus:
         """Every message that the stream holds for a subject or filter, oldest first."""
         return await ordered.history(self._connection, stream, subject)
 
+    async def waiting(self, stream: str, subject: str) -> list[Message]:
+        """What a work queue holds now of a subject or filter, oldest first: not yet acknowledged by its consumer."""
+        return await jetstream.waiting(self._connection, stream, subject)
+
     async def purge_subject(self, stream: str, subject: str) -> None:
         """Drop all messages of a subject. Followers do not see it, and views only at their next resync:
         use `remove` where others must notice at once."""

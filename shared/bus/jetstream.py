@@ -180,6 +180,23 @@ async def last(connection: Connection, stream: str, subject: str) -> Message | N
     return _stored(_section(answer, "message"))
 
 
+async def waiting(connection: Connection, stream: str, subject: str) -> list[Message]:
+    """What a stream holds now of a subject or filter, oldest first, one message at a time.
+
+    For work queues, where an ordered read is not allowed: what is not acknowledged is in there.
+    """
+    found: list[Message] = []
+    sequence = 1
+    while True:
+        try:
+            body = {"seq": sequence, "next_by_subj": subject}
+            answer = await api(connection, f"STREAM.MSG.GET.{stream}", body, what=f"what waits on {subject}")
+        except NotFound:
+            return found
+        found.append(_stored(_section(answer, "message")))
+        sequence = found[-1].sequence + 1
+
+
 def _stored(stored: Json) -> Message:
     raw = base64.b64decode(str(stored.get("hdrs", "")))
     lines = (line.partition(":") for line in raw.decode("utf-8", "replace").split("\r\n")[1:])

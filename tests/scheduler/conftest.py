@@ -13,7 +13,7 @@ from services.scheduler import app
 from shared.bus import Bus, Message
 from shared.clock import Clock
 from shared.contracts import subjects
-from shared.contracts.capacity import Delta, NodeClass, NodeColumns, Pool, Snapshot
+from shared.contracts.capacity import Delta, NodeClass, NodeColumns, Pool, Snapshot, Surroundings
 from shared.contracts.desired import Desired
 from shared.contracts.outcome import Outcome
 from shared.contracts.placement import Placement
@@ -89,6 +89,7 @@ class FakeInventory:
             nodes=self._nodes(range(len(self.cpus))),
             pools=self.pools,
             bound=self.bound,
+            surroundings=Surroundings(),
         )
         await self.bus.publish(subjects.capacity(self.member), snapshot.encode())
 

@@ -19,7 +19,8 @@ def member() -> World:
 
 
 def found(world: World) -> dict[str, int]:
-    return {kind: count for kind, count in world.state.leaks.items() if count}
+    """Since it was last asked."""
+    return dict(world.state.take_leaks())
 
 
 def on_eci(world: World, name: str = "p") -> None:

@@ -406,12 +406,15 @@ def test_a_pod_that_says_already_why_it_waits_is_not_told_again() -> None:
     assert len(world.orders(Pend)) == 1
 
 
-def test_a_member_that_left_the_fleet_is_forgotten() -> None:
+def test_a_new_leader_decides_nothing_by_capacity_from_before_its_time() -> None:
     world = member()
-    world.pod("p", cpu=8)
-    world.run()
-    world.state.forget_member(MEMBER)
-    assert not world.state.wants(MEMBER)
-    assert world.state.waiting == 0
-    assert world.state.next_due() is None
-    assert world.state.next_orders(world.now + 1000, 1) is None
+    pod = world.pod("p")
+    state = InsideState(since=world.now + 5)
+    state.on_pod(pod)
+    state.on_capacity(world.snapshot())
+    assert state.next_orders(world.now, 2) is None
+    assert state.unready() == [MEMBER]
+    world.pass_(5)
+    state.on_capacity(world.heartbeat())
+    assert state.next_orders(world.now, 2) is not None
+    assert state.unready() == []

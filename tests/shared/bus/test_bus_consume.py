@@ -418,3 +418,29 @@ class TestBatches:
         assert sorted(data for batch in batches for data in batch) == sorted(
             [b"%d" % number for number in range(10)] * 2
         )
+
+
+async def test_what_waits_in_a_work_queue_can_be_looked_at_beside_its_consumer(bus, eventually) -> None:
+    for name in ("a", "b", "c"):
+        await bus.publish(f"brim.binding.idc.test.{name}", name.encode(), headers={"mark": name})
+    await bus.publish("brim.binding.ack.test.d", b"d")
+    release = anyio.Event()
+
+    async def handle(message: Message) -> None:
+        if message.data != b"a":
+            await release.wait()
+
+    async def waiting(subject: str) -> list[str]:
+        return [message.headers.get("mark", "") for message in await bus.waiting("BINDING", subject)]
+
+    assert await waiting("brim.binding.idc.>") == ["a", "b", "c"]
+    assert await waiting("brim.binding.nobody.>") == []
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: bus.consume("BINDING", "executor-idc", handle, subjects=["brim.binding.idc.>"]))
+
+        async def one_is_done() -> bool:
+            return await waiting("brim.binding.idc.>") == ["b", "c"]
+
+        await eventually(one_is_done)
+        release.set()
+        group.cancel_scope.cancel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Final
 
@@ -37,9 +37,12 @@ class InsideState:
 
     and again whenever something came in or `next_due` has passed. What was decided counts at once. An order that gets
     lost costs time only: the pod is decided anew.
+
+    since: Unix seconds; nothing is decided in a member before its capacity is at least as new.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, since: float = float("-inf")) -> None:
+        self._since = since
         self._policies = ResourcePolicies()
         self._members: dict[str, Member] = {}
         self._orders = Orders()
@@ -55,6 +58,10 @@ class InsideState:
     def wants(self, member: str) -> bool:
         """Whether capacity messages of this member matter: it has, or had, pods that brim decides on."""
         return member in self._members
+
+    def unready(self) -> list[str]:
+        """Members where nothing can be decided yet: ask for a snapshot."""
+        return [name for name, member in sorted(self._members.items()) if not member.is_ready]
 
     def on_capacity(self, message: Capacity) -> Gap | None:
         """Gap: something is missing, ask for a snapshot; nothing is decided in the member until then."""
@@ -78,7 +85,7 @@ class InsideState:
         member = self._members.get(pod.member)
         fresh = member is None
         if member is None:
-            member = self._members[pod.member] = Member(pod.member, self._policies)
+            member = self._members[pod.member] = Member(pod.member, self._policies, self._since)
         record = member.pods.get((pod.namespace, pod.name))
         if record is not None:
             if pod.observed_at < record.pod.observed_at or pod == record.pod:
@@ -146,13 +153,6 @@ class InsideState:
         elif outcome.result == "retrying":
             record.assumed_at = max(record.assumed_at, outcome.at)
 
-    def forget_member(self, name: str) -> None:
-        """The member left the fleet."""
-        member = self._members.pop(name, None)
-        for record in list(member.pods.values()) if member else ():
-            self._turns.forget(record)
-            self._uncosted.pop(record, None)
-
     # -- what people want ------------------------------------------------------------------------------------
 
     def on_policy(self, policy: ResourcePolicy) -> None:
@@ -188,10 +188,10 @@ class InsideState:
         """Pods that look for a node."""
         return len(self._turns.queue)
 
-    @property
-    def leaks(self) -> Mapping[Leak, int]:
-        """What sweeps have found so far, by kind."""
-        return self._sweep.found
+    def take_leaks(self) -> Mapping[Leak, int]:
+        """What sweeps have found since the last call, by kind."""
+        found, self._sweep.found = self._sweep.found, Counter()
+        return +found
 
     def _next_cost(self, now: float) -> Decided | None:
         while self._uncosted:

@@ -14,9 +14,11 @@ from services.scheduler.core.inside.nodes import Amounts, Nodes
 
 
 class Holds:
+    """shown_at: all that was counted up to then is in the capacity."""
+
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
-        self._shown_at = float("-inf")
+        self.shown_at = float("-inf")
         self._assumed: dict[str, str] = {}  # uid → node
         self._bound: dict[str, tuple[float, str]] = {}  # uid → (from when on it is counted, node)
         self._doubtful: dict[str, dict[str, float]] = {}  # uid → node → until when an order for it may be carried out
@@ -41,7 +43,7 @@ class Holds:
 
     def bound(self, uid: str, node: str, amounts: Amounts, counted_at: float) -> None:
         """The pod is there, whoever bound it, and capacity of that moment and later contains it."""
-        is_shown = counted_at <= self._shown_at
+        is_shown = counted_at <= self.shown_at
         if not is_shown:
             self._nodes.hold(uid, node, amounts)
         held = {self._assumed.pop(uid, ""), *self._doubtful.pop(uid, {}), self._bound.pop(uid, (0.0, ""))[1]}
@@ -60,7 +62,7 @@ class Holds:
 
     def shows(self, at: float) -> None:
         """The capacity contains all that was counted up to then."""
-        self._shown_at = max(self._shown_at, at)
+        self.shown_at = max(self.shown_at, at)
         for uid, (since, node) in list(self._bound.items()):
             if since <= at:
                 del self._bound[uid]

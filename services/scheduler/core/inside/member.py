@@ -35,10 +35,11 @@ class News:
 
 
 class Member:
-    """policies: of the whole fleet."""
+    """policies: of the whole fleet. since: Unix seconds; older capacity is not enough to decide by."""
 
-    def __init__(self, name: str, policies: ResourcePolicies) -> None:
+    def __init__(self, name: str, policies: ResourcePolicies, since: float) -> None:
         self.name = name
+        self._since = since
         self.feed = Feed()
         self.nodes = Nodes()
         self.holds = Holds(self.nodes)
@@ -57,8 +58,9 @@ class Member:
 
     @property
     def is_ready(self) -> bool:
-        """Its capacity is known without a gap, and its surroundings are."""
-        return self.feed.synced and not self.feed.lost and self.around is not None
+        """Its capacity is known without a gap and new enough, and so are its surroundings."""
+        is_new = self.holds.shown_at >= self._since
+        return is_new and self.feed.synced and not self.feed.lost and self.around is not None
 
     # -- capacity --------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ AFTER: Final = 120.0  # seconds for which a pod, or a node, must have been gone:
 
 
 class Sweep:
-    """found: how many of each kind so far; each counts once."""
+    """found: how many of each kind; each counts once."""
 
     def __init__(self, orders: Orders) -> None:
         self.found: Counter[Leak] = Counter()
