@@ -5,13 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from cli.costs import money
 from cli.fleet_tables import Workload, age, is_whole, shares_text, stuck
 from cli.tables import NONE, Paint, Table, render
+from shared.contracts.annotations import UNIT_ANNOTATION
 from shared.contracts.placement import Placement, Seen, Share
+from shared.contracts.pod import Pod
+
+# Kinds whose controllers do not ask what a replica costs when they give one up.
+_NOT_IN_ORDER = {
+    "StatefulSet": "a StatefulSet gives up its highest ordinal first, whichever unit that is in",
+    "Job": "a Job gives up pods without regard to their unit",
+}
 
 
-def explanation(workload: Workload, history: Sequence[Placement], now: float, *, paint: Paint | None = None) -> str:
-    """The whole page: the decision in force, member by member, its reasons, and how it came to be."""
+def explanation(
+    workload: Workload,
+    history: Sequence[Placement],
+    now: float,
+    *,
+    pods: Sequence[Pod] = (),
+    paint: Paint | None = None,
+) -> str:
+    """The whole page: the decision in force, member by member, its reasons, and how it came to be.
+
+    pods: that brim binds itself.
+    """
     placement = workload.placement
     if placement is None:
         why = "Nothing is decided yet: does `brim run scheduler` run, and does a policy select this object?"
@@ -22,6 +41,8 @@ def explanation(workload: Workload, history: Sequence[Placement], now: float, *,
         parts.append(render(room_table(workload, placement, looked), paint=paint))
     else:
         parts.append(render(whole_table(workload, placement), paint=paint))
+    if pods:
+        parts.append(units_part(workload, pods, paint))
     parts += reasons(placement, now)
     if history:
         parts.append("History\n" + render(history_table(history), paint=paint))
@@ -65,6 +86,8 @@ def room_table(workload: Workload, placement: Placement, looked: Placement) -> T
         number, share, status = place.get(member), shares.get(member), statuses.get(member)
         why = [told.get(member, "") or _by_room(seen, number, share), *(stuck(status) if status else ())]
         why.append(_trouble(workload, member))
+        if share is not None and share.per_hour:
+            why.append(f"costs {money(share.per_hour)} per hour")
         if share is not None and share.retiring:
             why.append(f"{share.retiring} leave once replacements are Ready")
         rows.append(
@@ -77,6 +100,20 @@ def room_table(workload: Workload, placement: Placement, looked: Placement) -> T
             )
         )
     return Table(("MEMBER", "TIER", "FREE", "ELASTIC", "VIRTUAL", "GIVEN", "REPLICAS", "READY", "WHY"), tuple(rows))
+
+
+def units_part(workload: Workload, pods: Sequence[Pod], paint: Paint | None) -> str:
+    """Inside the members: the units that pods are in, and why some have none."""
+    counts: dict[tuple[str, str], int] = {}
+    for pod in pods:
+        unit = pod.annotations.get(UNIT_ANNOTATION, "-") if pod.node else "none yet"
+        counts[pod.member, unit] = counts.get((pod.member, unit), 0) + 1
+    rows = [(member, unit, str(count)) for (member, unit), count in sorted(counts.items())]
+    lines = ["Units", render(Table(("MEMBER", "UNIT", "PODS"), tuple(rows)), paint=paint)]
+    waiting = {f"- {pod.member}: {pod.unschedulable}": None for pod in pods if not pod.node and pod.unschedulable}
+    lines += waiting
+    note = _NOT_IN_ORDER.get(workload.desired.ref.kind)
+    return "\n".join([*lines, f"- {note}"] if note else lines)
 
 
 def _seen_cells(seen: Seen, number: int | None) -> tuple[str, ...]:

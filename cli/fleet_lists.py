@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cli import fleet_tables, reading
+from cli.costs import cost_table
 from cli.fleet_tables import MemberLine
 from cli.json_values import dig, labels_of, name_of, number, text
 from cli.kinds import POLICY_GROUPS, POLICY_KINDS, find_kind, require_kind
@@ -16,6 +17,7 @@ from shared.contracts import subjects
 from shared.contracts.base import JsonObject
 from shared.contracts.capacity import Capacity, decode_capacity
 from shared.contracts.cluster import ClusterManifest
+from shared.contracts.cost import Cost
 from shared.contracts.placement import Placement
 from simulator.selectors import LabelSelector
 
@@ -119,6 +121,23 @@ async def placements(session: Session, query: Query) -> Listing:
         fleet_tables.placement_table(found, session.now, wide=query.wide, namespaces=not query.namespace),
         [entry.model_dump(mode="json", by_alias=True, exclude_none=True) for entry in found],
         [f"placement/{entry.ref.kind.lower()}/{entry.ref.name}" for entry in found],
+    )
+
+
+async def costs(session: Session, query: Query) -> Listing:
+    """What workloads cost: per member and unit, now and so far."""
+    found = [
+        entry
+        for entry in await reading.newest(session.bus, Cost, "COST")
+        if query.takes(entry.ref.namespace, entry.ref.name, {})
+    ]
+    found.sort(key=lambda entry: (entry.ref.namespace, entry.ref.name, entry.ref.kind, entry.member))
+    return of_fleet(
+        query,
+        "cost",
+        cost_table(found, session.now, namespaces=not query.namespace),
+        [entry.model_dump(mode="json", by_alias=True, exclude_none=True) for entry in found],
+        [f"cost/{entry.member}/{entry.ref.name}" for entry in found],
     )
 
 

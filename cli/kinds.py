@@ -55,15 +55,19 @@ KINDS = (
         namespaced=False,
     ),
     Kind("scheduling.alibabacloud.com", "v1alpha1", "ResourcePolicy", "resourcepolicies", ("rp",)),
+    Kind("rollouts.kruise.io", "v1beta1", "Rollout", "rollouts"),
+    Kind("brim.dev", "v1alpha1", "FleetRollout", "fleetrollouts", ("fr",)),
+    Kind("eci.brim.dev", "v1alpha1", "ContainerGroup", "containergroups", ("eci", "cg", "instance", "instances")),
 )
 POOL = Kind("", "v1", "Pool", "pools", ("pool", "nodepool", "nodepools"), namespaced=False)
 
 # These have no view of their own in the fleet: they are looked up in the members.
-IN_MEMBERS = frozenset({"pods", "nodes", "replicasets", "events", "pools", "daemonsets"})
+IN_MEMBERS = frozenset({"pods", "nodes", "replicasets", "events", "pools", "daemonsets", "containergroups"})
 
 # Words for what the fleet itself has, beside those of the kinds above.
 POLICY_WORDS = frozenset({"policy", "policies"})
 PLACEMENT_WORDS = frozenset({"placement", "placements"})
+COST_WORDS = frozenset({"cost", "costs"})
 POLICY_KINDS = frozenset({"PropagationPolicy", "ClusterPropagationPolicy"})
 
 CLUSTER_SCOPED = frozenset(kind.kind for kind in KINDS if not kind.namespaced) | {

@@ -25,6 +25,8 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "delete": Entry("delete", "Take objects out of the fleet and its members"),
     "get": Entry("get", "List objects of the fleet and of its members"),
     "scale": Entry("scale", "Change how many replicas a workload has"),
+    "rollout": Entry("rollout", "Watch, approve, pause and undo new versions"),
+    "ceiling": Entry("ceiling", "Bound what a workload may cost per hour"),
     "describe": Entry("describe", "Show all that is known of one object"),
     "explain": Entry("explain", "Say why replicas are where they are, or pending"),
     "plan": Entry("plan", "Show what would be decided, changing nothing"),

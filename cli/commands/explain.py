@@ -17,7 +17,9 @@ from shared.bus import Bus
 from shared.contracts import subjects
 from shared.contracts.base import JsonObject
 from shared.contracts.placement import Placement
+from shared.contracts.pod import Pod
 from shared.contracts.refs import ObjectRef
+from shared.units import SCHEDULERS
 
 
 @click.command()
@@ -40,7 +42,15 @@ async def explain(session: Session, words: tuple[str, ...], namespace: str, outp
         if output:
             echo_as(output, _as_json(workload, history))
         else:
-            click.echo(("\n" if number else "") + explanation(workload, history, session.now, paint=colours.cell))
+            pods = await own_pods(session.bus, workload)
+            page = explanation(workload, history, session.now, pods=pods, paint=colours.cell)
+            click.echo(("\n" if number else "") + page)
+
+
+async def own_pods(bus: Bus, workload: Workload) -> list[Pod]:
+    """The workload's pods that brim binds itself."""
+    found = await reading.newest(bus, Pod, "PODS", [subjects.pods_everywhere(workload.desired.ref.namespace)])
+    return [pod for pod in found if pod.workload == workload.desired.uid and pod.scheduler in SCHEDULERS]
 
 
 async def placement_history(bus: Bus, ref: ObjectRef) -> list[Placement]:

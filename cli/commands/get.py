@@ -13,7 +13,17 @@ from cli import colours, fleet_lists, reading
 from cli.completion import complete_types, complete_words
 from cli.fleet_lists import Listing, Query
 from cli.json_values import labels_of, name_of, table_of, text
-from cli.kinds import IN_MEMBERS, PLACEMENT_WORDS, POLICY_KINDS, POLICY_WORDS, POOL, Kind, find_kind, require_kind
+from cli.kinds import (
+    COST_WORDS,
+    IN_MEMBERS,
+    PLACEMENT_WORDS,
+    POLICY_KINDS,
+    POLICY_WORDS,
+    POOL,
+    Kind,
+    find_kind,
+    require_kind,
+)
 from cli.naming import split
 from cli.options import member_option, namespace_option
 from cli.session import Session, connected, echo_as, output_option, warn
@@ -68,7 +78,7 @@ async def get(
     no_headers: bool,
     output: str | None,
 ) -> None:
-    """Show objects of the fleet: deploy, statefulset, job, pod, node, cluster, policy, placement, pool, …
+    """Show objects of the fleet: deploy, statefulset, job, pod, node, cluster, policy, placement, pool, cost, …
 
     Without -M or -m, workloads show the fleet's own view: replicas desired, placed, ready, pending. Pods, nodes, pools
     and events are always looked up in the members. The status is not 0 where a named object was found nowhere, or a
@@ -150,6 +160,8 @@ def _view(word: str, kind: Kind | None) -> View | None:
         return fleet_lists.policies
     if word in PLACEMENT_WORDS:
         return fleet_lists.placements
+    if word in COST_WORDS:
+        return fleet_lists.costs
     if kind is not None and kind.kind == "Cluster":
         return fleet_lists.clusters
     if kind is not None and kind.kind in POLICY_KINDS:

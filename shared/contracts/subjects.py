@@ -91,6 +91,11 @@ def pods(member: str) -> str:
     return f"brim.pod.{encode(member)}.>"
 
 
+def pods_everywhere(namespace: str) -> str:
+    """Filter: every pod of a namespace that is told, in all members."""
+    return f"brim.pod.*.{encode(namespace)}.*"
+
+
 def pod_of(subject: str) -> tuple[str, str, str]:
     """(member, namespace, name) of a pod's or a binding's subject. Raises ValueError for one of another form."""
     _, _, member, namespace, name = subject.split(".")

@@ -1,0 +1,301 @@
+"""`brim rollout`: new versions over all members, watched and steered from one place."""
+
+from __future__ import annotations
+
+import getpass
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import anyio
+import click
+
+from cli import colours, reading
+from cli.completion import complete_members, complete_words
+from cli.naming import find_desired, split
+from cli.options import namespace_option
+from cli.rollouts import history_table, rollout_table, waves_line, workload_table
+from cli.session import Session, connected, echo_as, output_option, warn
+from cli.tables import render
+from shared.bus import Message
+from shared.contracts import subjects
+from shared.contracts.action import Acted, Action
+from shared.contracts.desired import Revision
+from shared.contracts.fleet_rollout import FleetRollout, is_fleet_rollout
+from shared.contracts.refs import ObjectRef
+from shared.contracts.rollout import Rollout, is_rollout
+from shared.contracts.status import Status
+from shared.contracts.submit import Roll
+from shared.errors import BusUnavailable, NotFound, Refused
+
+ANSWER = 30.0  # seconds until all members that can answer have
+WATCH_EVERY = 1.0  # seconds between two looks
+
+argument = click.argument("words", metavar="ROLLOUT", nargs=-1, required=True, shell_complete=complete_words)
+
+
+def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """-m, several times, or -M."""
+    command = click.option("-M", "--all-members", is_flag=True, help="Every member that has it; the default.")(command)
+    return click.option(
+        "-m",
+        "--member",
+        "members",
+        multiple=True,
+        metavar="MEMBER",
+        shell_complete=complete_members,
+        help="This member; may be repeated.",
+    )(command)
+
+
+@click.group()
+def rollout() -> None:
+    """Watch, approve, pause and undo new versions, in one member, several, or all.
+
+    ROLLOUT is a Rollout, a FleetRollout, or a workload: rollout/web, fleetrollout/web, deploy/web.
+
+    \b
+    Examples:
+      brim rollout get -n demo -w
+      brim rollout approve rollout/qwen -n demo -M
+      brim rollout undo deploy/qwen -n demo -m ack
+    """
+
+
+@rollout.command("get")
+@click.argument("names", metavar="[ROLLOUT]...", nargs=-1)
+@namespace_option
+@where_options
+@click.option("-w", "--watch", is_flag=True, help="Go on and print what changes, until Ctrl-C.")
+@output_option("json", "yaml")
+@connected
+async def get(
+    session: Session,
+    names: tuple[str, ...],
+    namespace: str,
+    members: tuple[str, ...],
+    all_members: bool,
+    watch: bool,
+    output: str | None,
+) -> None:
+    """Rollouts as each member has them.
+
+    \b
+    Examples:
+      brim rollout get -n demo
+      brim rollout get qwen -n demo -m ack -w
+    """
+    chosen = await _members(session, members, all_members)
+    wanted = {name.rpartition("/")[2] for name in names}
+    before = ""
+    while True:
+        statuses = [
+            status
+            for status in await reading.newest(session.bus, Status, "STATUS")
+            if status.rollout is not None
+            and status.ref.namespace == namespace
+            and (not wanted or status.ref.name in wanted)
+            and (not chosen or status.member in chosen)
+        ]
+        if output:
+            echo_as(output, [status.model_dump(mode="json", by_alias=True) for status in statuses])
+            return
+        shown = render(rollout_table(statuses, session.now), paint=colours.cell)
+        if not statuses and not watch:
+            raise NotFound(f"no rollout found in namespace {namespace!r}: `brim get rollout -A` lists what is wanted")
+        if shown != before:
+            click.echo(shown)
+        if not watch:
+            return
+        before = shown
+        await anyio.sleep(WATCH_EVERY)
+
+
+@rollout.command("status")
+@argument
+@namespace_option
+@output_option("json", "yaml")
+@connected
+async def status(session: Session, words: tuple[str, ...], namespace: str, output: str | None) -> None:
+    """How far the members are. The status is not 0 where a rollout failed.
+
+    \b
+    Example:
+      brim rollout status deploy/qwen -n demo
+    """
+    failed = False
+    for kind, name in split(words):
+        ref = await find_desired(session.bus, kind, name, namespace)
+        workload = await reading.workload(session.bus, await _workload_of(session, ref))
+        placement = workload.placement
+        failed |= placement is not None and placement.waves is not None and placement.waves.state == "failed"
+        if output:
+            echo_as(output, placement.model_dump(mode="json", by_alias=True) if placement else None)
+            continue
+        click.echo(f"{workload.desired.ref}: newest revision {workload.desired.revision}")
+        if line := waves_line(placement):
+            click.echo(line)
+        statuses = {one.member: one for one in workload.statuses}
+        click.echo(render(workload_table(placement, statuses), paint=colours.cell))
+        told = [reason for reason in (placement.reasons if placement else ()) if reason.code.startswith("Wave")]
+        for reason in told:
+            click.echo(f"- {', '.join(reason.members)}: {reason.message}")
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+@rollout.command("history")
+@argument
+@namespace_option
+@connected
+async def history(session: Session, words: tuple[str, ...], namespace: str) -> None:
+    """Revisions that can be gone back to.
+
+    \b
+    Example:
+      brim rollout history deploy/qwen -n demo
+    """
+    for kind, name in split(words):
+        ref = await find_desired(session.bus, kind, name, namespace)
+        workload = await reading.workload(session.bus, await _workload_of(session, ref))
+        messages = await session.bus.history("REVISION", subjects.revisions(workload.desired.uid))
+        older = [Revision.decode(message.data) for message in messages if not message.removed]
+        older = [entry for entry in older if entry.number < workload.desired.revision]
+        click.echo(render(history_table(workload.desired, older, workload.placement)))
+
+
+@rollout.command("approve")
+@argument
+@namespace_option
+@where_options
+@click.option("--catch-up", is_flag=True, help="Members that are away now are approved when they are back, for a day.")
+@connected
+async def approve(
+    session: Session,
+    words: tuple[str, ...],
+    namespace: str,
+    members: tuple[str, ...],
+    all_members: bool,
+    catch_up: bool,
+) -> None:
+    """Let rollouts go on that are paused at a step. Every member is tried; the status is not 0 where one failed.
+
+    \b
+    Examples:
+      brim rollout approve rollouts/qwen -n demo -M
+      brim rollout approve rollouts/qwen -n demo -m ack
+    """
+    chosen = await _members(session, members, all_members)
+    failed = False
+    for kind, name in split(words):
+        ref = await find_desired(session.bus, kind or "rollout", name, namespace)
+        if not is_rollout(ref.kind, ref.group):
+            raise Refused(f"{ref} has no steps to approve: name its Rollout")
+        action = Action(
+            id=uuid.uuid4().hex,
+            verb="approve",
+            ref=ref,
+            members=chosen,
+            who=getpass.getuser(),
+            catch_up=catch_up,
+            asked_at=session.now,
+        )
+        failed |= await _acted(session, action.model_copy(update={"reply": subjects.acted(action.id)}))
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+async def _acted(session: Session, action: Action) -> bool:
+    """Publish the action and print a line per member. Whether any failed. Raises BusUnavailable without an answer."""
+    said: list[Acted] = []
+    ended, serving = anyio.Event(), anyio.Event()
+
+    async def hear(message: Message) -> bytes:
+        said.append(Acted.decode(message.data))
+        if said[-1].last:
+            ended.set()
+        return b""
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: session.bus.serve(action.reply, hear, on_serving=serving.set))
+        await serving.wait()
+        await session.bus.publish(subjects.action("executor", "approve"), action.encode(), event=Action.TYPE)
+        with anyio.move_on_after(ANSWER):
+            await ended.wait()
+        group.cancel_scope.cancel()
+    told = sorted((one for one in said if not one.last), key=lambda one: one.member)
+    for one in told:
+        where = f"cluster({one.member}): " if one.member else ""
+        click.echo(f"{where}rollout.rollouts.kruise.io/{action.ref.name} {one.message}", err=not one.done)
+    if not ended.is_set():
+        if action.catch_up:
+            warn("members that are away are approved when they are back")
+            return False
+        raise BusUnavailable(f"nobody answered for every member within {ANSWER:g} s: does `brim run executor` run?")
+    return any(not one.done for one in told)
+
+
+def _rolling(verb: str, summary: str, example: str, *options: Callable[..., Any]) -> None:
+    """A command that sends a Roll."""
+
+    @connected
+    async def body(
+        session: Session,
+        words: tuple[str, ...],
+        namespace: str,
+        members: tuple[str, ...],
+        all_members: bool,
+        to_revision: int | None = None,
+    ) -> None:
+        chosen = await _members(session, members, all_members)
+        for kind, name in split(words):
+            ref = await find_desired(session.bus, kind, name, namespace)
+            request = Roll.model_validate({"verb": verb, "ref": ref, "members": chosen, "revision": to_revision})
+            answer = await session.submit(subjects.ROLL, request.encode())
+            where = f" in {', '.join(chosen)}" if chosen else ""
+            for entry in answer.accepted:
+                click.echo(f"{entry.ref.kind.lower()}/{entry.ref.name} {entry.change}{where}")
+
+    body.__doc__ = f"{summary}\n\n\b\nExample:\n  {example}\n"
+    decorated: Callable[..., Any] = where_options(namespace_option(body))
+    for option in options:
+        decorated = option(decorated)
+    rollout.command(verb)(argument(decorated))
+
+
+_rolling(
+    "pause",
+    "Keep a Rollout at its step, or a FleetRollout at its wave.",
+    "brim rollout pause rollout/qwen -n demo -m ack",
+)
+_rolling("resume", "Let a paused or failed rollout go on.", "brim rollout resume fleetrollout/qwen -n demo")
+_rolling(
+    "undo",
+    "Take members back to an older revision. They stay there until a newer template is applied.",
+    "brim rollout undo deploy/qwen -n demo -m ack",
+    click.option(
+        "--to-revision",
+        type=click.IntRange(1),
+        metavar="N",
+        help="As `history` numbers them; the one before by default.",
+    ),
+)
+_rolling("abort", "Undo, and pause.", "brim rollout abort rollout/qwen -n demo")
+_rolling("restart", "Replace all pods by new ones of the same template.", "brim rollout restart deploy/qwen -n demo")
+
+
+async def _members(session: Session, members: Sequence[str], all_members: bool) -> tuple[str, ...]:
+    """Ids; empty for all. Raises NotFound for a name that is no member's."""
+    if members and all_members:
+        raise click.UsageError("give either -M or -m MEMBER")
+    found = [(await reading.member_ids(session.bus, member))[0].id for member in members]
+    return tuple(dict.fromkeys(found))
+
+
+async def _workload_of(session: Session, ref: ObjectRef) -> ObjectRef:
+    """What a Rollout or FleetRollout is about."""
+    if not (is_rollout(ref.kind, ref.group) or is_fleet_rollout(ref.kind, ref.group)):
+        return ref
+    manifest = (await reading.workload(session.bus, ref)).desired.manifest
+    read = Rollout.read(manifest) if is_rollout(ref.kind, ref.group) else FleetRollout.read(manifest)
+    return read.workload
