@@ -36,11 +36,12 @@ class DidNotHappen(BrimError):
 
 @dataclass(slots=True)
 class Process:
-    """A child process, and where its log is."""
+    """A child process, and where its log is. url: where a service tells how it is."""
 
     name: str
     child: asyncio.subprocess.Process
     log: Path
+    url: str = ""
 
     def memory(self) -> tuple[int, int]:
         """Resident bytes now, and at most so far. Zero where the system has no /proc."""
@@ -83,7 +84,8 @@ class Stage:
         environment = {"BRIM_BUS__URL": self.server.url, "BRIM_HEALTH__PORT": str(port), "BRIM_LOG__LEVEL": "warning"}
         profiled = ["-m", "cProfile", "-o", str(profile / f"{name}.prof")] if profile is not None else []
         process = await self.start(name, [*profiled, "-m", f"services.{name}"], {**environment, **(settings or {})})
-        await _answers(process, f"http://127.0.0.1:{port}/readyz")
+        process.url = f"http://127.0.0.1:{port}"
+        await _answers(process, f"{process.url}/readyz")
         return process
 
     async def start(self, name: str, arguments: list[str], environment: Mapping[str, str] | None = None) -> Process:
