@@ -73,7 +73,7 @@ class Play:
             world.pass_(1)
 
     def control(self) -> None:
-        """Each workload gets as many pods as are wanted; waiting ones go first, then by deletion cost, then the young."""
+        """Each workload gets as many pods as are wanted; waiting ones go first, then by deletion cost and youth."""
         world = self.world
         for workload, count in self.wanted.items():
             own = [name for name in world.pods if name.startswith(workload)]
