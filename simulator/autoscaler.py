@@ -16,7 +16,7 @@ from shared.units import POOL_LABEL
 from simulator import cloud, objects
 from simulator.admission import OWN_SCHEDULERS
 from simulator.cluster import Cluster
-from simulator.controllers.nodes import NOT_READY
+from simulator.controllers.nodes import NOT_READY, wanted_taints
 from simulator.fit import Amounts, NodeTable, Shape, refusal, requests_of, shape_of
 from simulator.objects import Object
 from simulator.stock import StockBoard
@@ -205,7 +205,9 @@ class Autoscaler:
 
     def _create_node(self, pool: NodePool, name: str, *, ready: bool) -> None:
         node = cloud.node(self._cluster, pool_node(self._member, pool, name), ready=ready)
-        self._cluster.store.create("nodes", node)
+        # As the API server does when a node registers: no pod is to slip onto it before its taints come.
+        taints = wanted_taints(node, self._cluster.now())
+        self._cluster.store.create("nodes", objects.with_spec(node, taints=taints) if taints else node)
 
     # -- shrinking
 

@@ -24,6 +24,7 @@ from tests.simulator.harness import (
     VirtualNode,
     cluster,
     deployment,
+    is_ready,
     nodes,
     pod,
 )
@@ -291,6 +292,23 @@ async def test_nodes_come_in_steps_and_leave_when_idle() -> None:
             driver.delete("pods", one["metadata"]["name"])
         await driver.until(lambda: not _pool_nodes(driver), "idle node removed")
         assert _stock_map(driver)["metadata"]["annotations"] == {"simulator.brim.dev/stock": "5"}
+
+
+async def test_no_pod_is_bound_to_a_node_that_is_still_coming_up() -> None:
+    delays = Delays(start=0, scale_up_trigger=0, node_create=1, node_ready=20)
+    async with cluster(pools=(_pool(),), delays=delays, clock=Clock(speed=100)) as driver:
+        early: list[str] = []
+
+        def note(change: Any) -> None:
+            node = driver.get("nodes", change.object["spec"].get("nodeName", ""))
+            if node is not None and not is_ready(node):
+                early.append(change.object["metadata"]["name"])
+
+        driver.store.subscribe(note, "pods")
+        driver.create("deployments.apps", deployment(replicas=6, cpu="3"))
+        await driver.until(lambda: len(driver.ready_pods()) == 6)
+        assert len(_pool_nodes(driver)) == 6
+        assert early == []
 
 
 async def test_pods_are_packed_into_as_few_nodes_as_hold_them() -> None:
