@@ -8,7 +8,7 @@ from typing import TextIO
 
 import click
 
-GOOD = frozenset({"Ready", "Running", "Active", "Complete", "Completed", "Succeeded", "Bound", "applied"})
+GOOD = frozenset({"Ready", "Running", "Active", "Complete", "Completed", "Succeeded", "Bound", "applied", "yes"})
 ON_ITS_WAY = frozenset({"Pending", "ContainerCreating", "Terminating", "Unknown", "retrying", "Suspended"})
 BAD = frozenset(
     {
@@ -21,6 +21,7 @@ BAD = frozenset(
         "Evicted",
         "failed",
         "conflict",
+        "NO",
         "rejected",
     }
 )

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.colours import style
+from cli.colours import cell, style
 from cli.demo import burst, descheduling, gpu_burst, hybrid, multi_region
 from cli.demo.stage import NotSeen, Stage, staged
 from cli.tables import Table, render
@@ -54,7 +54,7 @@ async def play(settings: Settings, scenario: str, speed: float, say: Callable[[s
                 complete = complete and await _act(stage, title, act, rows)
     say("")
     say(style("== Summary", bold=True))
-    say(render(Table(("SCENARIO", "STEP", "SEEN", "FLEET-TIME"), tuple(rows))))
+    say(render(Table(("SCENARIO", "STEP", "SEEN", "FLEET-TIME"), tuple(rows)), paint=cell))
     say("")
     verdict = "Every step was seen in the members' own APIs" if complete else "Not every step was seen"
     say(style(f"{verdict}; the demo took {time.monotonic() - begun:.0f} s.", fg="green" if complete else "red"))

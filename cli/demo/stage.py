@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import anyio
 
-from cli import manifests
+from cli import colours, manifests
 from cli.colours import style
+from cli.demo import patience
 from cli.demo.observer import DEPLOYMENTS, Observer, observing
 from cli.json_values import text
 from cli.running import Brim, join_members, run_brim
@@ -66,7 +68,7 @@ class Stage:
         command = f"brim get {resource.plural}" + (f" -n {namespace}" if namespace else "") + " -M"
         found = self.observer.objects(resource, namespace)
         self.say(style(f"$ {command}", dim=True))
-        self.say(render(member_table(str(resource), found, self.clock.now(), wide=wide)))
+        self.say(render(member_table(str(resource), found, self.clock.now(), wide=wide), paint=colours.cell))
 
     def show_pods(self, namespace: str, *, wide: bool = False) -> None:
         self.show(PODS, namespace, wide=wide)
@@ -94,7 +96,11 @@ class Stage:
     async def see(self, what: str, condition: Callable[[], bool], timeout: float = SEEN) -> None:
         """Wait until the members show something. Raises NotSeen after `timeout` real seconds."""
         begun = time.monotonic()
-        if not await self.observer.until(condition, timeout):
+        async with anyio.create_task_group() as group:
+            group.start_soon(patience.tell, what, self.clock, sys.stdout, self.say)
+            seen = await self.observer.until(condition, timeout)
+            group.cancel_scope.cancel()
+        if not seen:
             raise NotSeen(f"not seen within {timeout:g} s: {what}")
         took = (time.monotonic() - begun) * self.clock.speed
         self.seen.append((what, took))
