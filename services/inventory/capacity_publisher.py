@@ -124,9 +124,13 @@ class CapacityPublisher:
         return mirror.pools != self._told_pools or mirror.known_surroundings != self._told_surroundings
 
     def _owes_heartbeat(self, now: float) -> bool:
-        mirror = self._mirror
+        """Before its first snapshot a new writer tells of a member only that it cannot be used: any other word of a
+        newer epoch would make what is known of it doubtful."""
+        mirror, silent = self._mirror, self._is_silent(now)
+        if not (self.has_published or mirror.lost or silent or self._told_lost or self._told_silent):
+            return False
         answered_first = bool(mirror.reachable_at) and not self._told_answer
-        told = mirror.lost == self._told_lost and self._is_silent(now) == self._told_silent and not answered_first
+        told = mirror.lost == self._told_lost and silent == self._told_silent and not answered_first
         return not told or now >= self._heartbeat_at + self._settings.heartbeat
 
     def _is_silent(self, now: float) -> bool:
@@ -154,6 +158,8 @@ class CapacityPublisher:
                 f"inventory of epoch {found.epoch} writes the capacity of {self._mirror.member}: this one is older",
                 epoch=found.epoch,
             )
+        if found.epoch == self._ledger.epoch:  # of this very process: the member was begun anew
+            self._ledger.number = max(self._ledger.number, found.number)
         if not self._mirror.reachable_at:
             self._take_over(found)
 
