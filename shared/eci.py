@@ -75,6 +75,11 @@ class Spec:
             and requests.get(GPU, 0) <= self.gpus
         )
 
+    def takes(self, requests: Mapping[str, int]) -> dict[str, int]:
+        """What a pod takes of a virtual node's quota: its instance's size rather than what it asked for."""
+        gpus = max(self.gpus, requests.get(GPU, 0))
+        return {**requests, "cpu": self.cpu, "memory": self.memory} | ({GPU: gpus} if gpus else {})
+
 
 def size(cpu: int, gib: float) -> Spec:
     """A size of the table. cpu: millicores."""

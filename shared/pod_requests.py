@@ -83,6 +83,17 @@ def pod_requests(
     return total
 
 
+def dominant_share(requests: Mapping[str, int], allocatable: Mapping[str, int]) -> float:
+    """The part of a node that a pod pays for: of the resource of which it takes the most, at most the whole node.
+
+    Its slot (pods) is no resource in this.
+    """
+    shares = (
+        amount / allocatable[name] for name, amount in requests.items() if name != "pods" and allocatable.get(name)
+    )
+    return min(1.0, max(shares, default=0.0))
+
+
 def _add(total: dict[str, int], more: Amounts) -> None:
     for resource, amount in more.items():
         total[resource] = total.get(resource, 0) + amount

@@ -8,13 +8,13 @@ serves no instances as objects, that of the size it has or rounds up to, from it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final
 
 from services.inventory import facts, pod_form
 from services.inventory.core.costs import Accounts, Payment
-from services.inventory.core.facts import Key, NodeFacts, ObjectKey
+from services.inventory.core.facts import Key, ObjectKey
 from services.inventory.core.instances import InstanceFacts
 from services.inventory.core.virtual import hourly, instance_of
 from services.inventory.flags import Flags
@@ -25,6 +25,7 @@ from shared.contracts.capacity import VirtualStock
 from shared.contracts.cost import Cost
 from shared.contracts.refs import ObjectRef
 from shared.eci import wants_spot
+from shared.pod_requests import dominant_share
 from shared.units import SCHEDULERS, Unit, unit_of
 
 NOTHING: Final = frozenset[Key]()
@@ -150,7 +151,7 @@ class Spending:
         node = self._mirror.capacity.node(pod.spec.node_name)
         if node is None:
             return NOTHING_PAID if self._knows_nodes else None
-        share = _share(facts.pod_facts(pod).requests, node)
+        share = dominant_share(facts.pod_facts(pod).requests, node.allocatable)
         return self._for(pod, unit_of(node.labels), self._mirror.node_price(node) * share, pod_form.bound_at(pod))
 
     def _for_instance(self, instance: InstanceFacts, ref: ObjectRef, workload: str) -> Payment | None:
@@ -214,9 +215,3 @@ class Spending:
     def _end(self, uid: str, at: float | None) -> None:
         self.flag(self.accounts.end(uid, self._now() if at is None else at))
         self.accounts.forget(uid)
-
-
-def _share(requests: Mapping[str, int], node: NodeFacts) -> float:
-    """The dominant one, at most the whole node."""
-    shares = (amount / node.allocatable[name] for name, amount in requests.items() if node.allocatable.get(name))
-    return min(1.0, max(shares, default=0.0))

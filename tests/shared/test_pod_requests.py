@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from shared.contracts.base import JsonObject
-from shared.pod_requests import InitContainer, pod_requests, requests_of
+from shared.pod_requests import InitContainer, dominant_share, pod_requests, requests_of
 
 
 def cpu(amount: int) -> dict[str, int]:
@@ -93,3 +93,18 @@ def test_requests_of_a_pod(name: str) -> None:
     text, expected = REQUESTS[name]
     spec: JsonObject = yaml.safe_load(text)
     assert requests_of(spec) == expected
+
+
+@pytest.mark.parametrize(
+    ("requests", "share"),
+    [
+        ({"cpu": 1000, "memory": 2, "pods": 1}, 0.25),
+        ({"cpu": 1000, "memory": 8, "pods": 1}, 0.5),
+        ({"cpu": 9000}, 1.0),
+        ({"nvidia.com/gpu": 1}, 0.0),
+        ({"pods": 1}, 0.0),
+        ({}, 0.0),
+    ],
+)
+def test_a_pod_pays_for_its_dominant_share_of_a_node(requests: dict[str, int], share: float) -> None:
+    assert dominant_share(requests, {"cpu": 4000, "memory": 16, "pods": 2}) == share

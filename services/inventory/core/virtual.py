@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from shared.contracts.capacity import VirtualStock
-from shared.eci import GPU, INSTANCE_SPEC, Spec, candidates, chosen, spec_named
+from shared.eci import INSTANCE_SPEC, Spec, candidates, chosen, spec_named
 
 
 def instance_of(
@@ -29,10 +29,7 @@ def instance_of(
 
 def takes(requests: Mapping[str, int], spec: Spec | None) -> Mapping[str, int]:
     """What a pod takes of a virtual node's room: its instance's size rather than what it asked for."""
-    if spec is None:
-        return requests
-    gpus = max(spec.gpus, requests.get(GPU, 0))
-    return {**requests, "cpu": spec.cpu, "memory": spec.memory} | ({GPU: gpus} if gpus else {})
+    return requests if spec is None else spec.takes(requests)
 
 
 def hourly(spec_name: str, spot: bool, sold: VirtualStock) -> float:

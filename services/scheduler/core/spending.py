@@ -15,6 +15,7 @@ from services.scheduler.core.nodes import ELASTIC, FREE, VIRTUAL_ROOM
 from services.scheduler.core.values import PODS, Shape, UnitRoom
 from shared.contracts.capacity import Pool, VirtualStock
 from shared.eci import Prices, chosen
+from shared.pod_requests import dominant_share
 
 CEILING = "CostCeiling"
 _SLACK = 1e-9  # prices are decimal numbers in binary
@@ -23,7 +24,7 @@ _SLACK = 1e-9  # prices are decimal numbers in binary
 def pool_price(shape: Shape, pools: list[Pool]) -> float:
     """Per replica and hour, on the cheapest of these pools that holds one; 0 where none says a price."""
     found = [
-        pool.price * _dominant_share(shape, pool.allocatable)
+        pool.price * dominant_share(dict(shape.requests), pool.allocatable)
         for pool in pools
         if pool.price is not None and _holds(pool, shape)
     ]
@@ -33,11 +34,6 @@ def pool_price(shape: Shape, pools: list[Pool]) -> float:
 def _holds(pool: Pool, shape: Shape) -> bool:
     """By amounts alone; pod slots count where the pool names them."""
     return all(pool.allocatable.get(name, amount * (name == PODS)) >= amount for name, amount in shape.requests)
-
-
-def _dominant_share(shape: Shape, allocatable: dict[str, int]) -> float:
-    shares = (amount / allocatable[name] for name, amount in shape.requests if allocatable.get(name))
-    return max(shares, default=0.0)
 
 
 def instance_price(unit: UnitRoom, stocks: tuple[VirtualStock, ...]) -> float:

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from services.scheduler.core.inside.nodes import Amounts, Nodes
 from shared.contracts.capacity import EciProfile, Surroundings
-from shared.eci import GPU, SPOT_PRICE_LIMIT, SPOT_STRATEGY, Prices, Spec, candidates, chosen, wants_spot
+from shared.eci import SPOT_PRICE_LIMIT, SPOT_STRATEGY, Prices, Spec, candidates, chosen, wants_spot
 from shared.quantities import show
 from shared.units import ECI_LABEL, asks_for_eci
-
-_OF_THE_SIZE: Final = ("cpu", "memory", GPU)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +65,7 @@ def _matches(profile: EciProfile, labels: Mapping[str, str], namespace: Mapping[
 
 def taken(requests: Amounts, spec: Spec) -> Amounts:
     """What a pod takes of a virtual node's quota."""
-    rest = [(name, amount) for name, amount in requests if name not in _OF_THE_SIZE]
-    gpus = [(GPU, spec.gpus)] if spec.gpus else []
-    return (("cpu", spec.cpu), ("memory", spec.memory), *gpus, *rest)
+    return tuple(sorted(spec.takes(dict(requests)).items()))
 
 
 def offers(
