@@ -69,7 +69,7 @@ class Actions:
 
     async def _carry_out(self, action: Action) -> None:
         """Raises Retryable where a member is away and the action is to catch up with it."""
-        if action.verb != "approve" or not is_rollout(action.ref.kind, action.ref.group):
+        if not is_rollout(action.ref.kind, action.ref.group):
             message = f"the executor cannot {action.verb} a {action.ref.kind}: it approves Rollouts"
             await self._say(action, Acted(id=action.id, done=False, code="NotSupported", message=message))
             return await self._end(action)

@@ -37,7 +37,7 @@ AFFINITIES = [{"affinityName": "idc", "clusterNames": ["idc"]}]
 CONTAINER = "spec.template.spec.containers.0.resources"
 
 BAD: dict[str, tuple[str, tuple[str, ...]]] = {
-    "not YAML": ("kind: [unclosed", ("line 2", "malformed YAML")),
+    "not YAML": ("kind: [unclosed", ("line 1", "malformed YAML")),
     "not JSON": ('{"kind": "Deployment", ', ("line 1", "malformed JSON")),
     "only text": ("hello", ("document 1", "not an object")),
     "two affinity forms": (

@@ -188,7 +188,9 @@ async def test_an_unknown_member_and_an_unknown_rollout(world: Any) -> None:
 
 async def test_what_the_executor_cannot_do_is_said(world: Any) -> None:
     async with world() as w, w.executor():
-        (acted,) = await Fleet(w).ask(verb="undo")
+        (acted,) = await Fleet(w).ask(
+            ref=REF.model_copy(update={"group": "apps", "version": "v1", "kind": "Deployment"})
+        )
         assert (acted.done, acted.code) == (False, "NotSupported")
 
 
