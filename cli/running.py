@@ -40,10 +40,12 @@ LOOK_EVERY = 0.05  # seconds between two looks at what is still starting
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """One running service. health tells whether it is ready."""
+    """One running service. health tells whether it is ready. scope: cancel it to end the service; unlike a task's
+    own cancellation, which any library may swallow, it is told again until the service has ended."""
 
     task: asyncio.Task[None]
     health: Health
+    scope: anyio.CancelScope
 
 
 @dataclass(slots=True)
@@ -66,17 +68,23 @@ class Brim:
         """Start a service that does not run. Returns at once; `ready` waits for it."""
         health = Health()
         health.add_check(name, lambda: False)  # until the service itself tells
-        self.services[name] = Running(asyncio.create_task(self._run(name, health), name=f"service {name}"), health)
+        scope = anyio.CancelScope()
+        task = asyncio.create_task(self._run_in(scope, name, health), name=f"service {name}")
+        self.services[name] = Running(task, health, scope)
 
     async def stop(self, name: str) -> None:
         """Cancel a service and wait until it has handed back what was in flight."""
-        task = self.services.pop(name).task
-        task.cancel()
-        await asyncio.wait([task])
+        running = self.services.pop(name)
+        running.scope.cancel()
+        await asyncio.wait([running.task])
 
     async def stop_all(self) -> None:
         for name in reversed(list(self.services)):
             await self.stop(name)
+
+    async def _run_in(self, scope: anyio.CancelScope, name: str, health: Health) -> None:
+        with scope:
+            await self._run(name, health)
 
     async def _run(self, name: str, health: Health) -> None:
         """Run it, and run it again with growing pauses when it fails: as a supervisor of processes would."""

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import anyio
 import nats.errors
 from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
@@ -68,7 +69,12 @@ class Connection:
     async def open(self) -> None:
         """Returns once connected, however long that takes."""
         await self._connect()
-        await self.subscribe(f"{self._inbox}.*", self._on_reply)
+        try:
+            await self.subscribe(f"{self._inbox}.*", self._on_reply)
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True):
+                await self.close()
+            raise
 
     async def close(self) -> None:
         """Send what is buffered, then close. Takes at most two seconds."""
@@ -100,6 +106,10 @@ class Connection:
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 await self._on_error(error)
                 await _close_quietly(client)
+            except asyncio.CancelledError:
+                with anyio.CancelScope(shield=True):
+                    await _close_quietly(client)  # it may be half open
+                raise
             await asyncio.sleep(retries.next_delay())
         self._client = client
         self._usable.set()

@@ -127,6 +127,20 @@ class Play:
         planned = Planned.decode(await self.bus.request(subjects.PLAN, question.encode()))
         return {share.member: share.replicas for entry in planned.placements for share in entry.shares}
 
+    async def decided(self, ref: ObjectRef, condition: Callable[[Placement], bool]) -> Placement:
+        """Wait until one of an object's placements, in force or superseded, is so."""
+        with anyio.move_on_after(WAIT):
+            while True:
+                try:
+                    messages = await self.bus.history("PLACEMENT", subjects.placement(ref))
+                except BusUnavailable:
+                    messages = []
+                for message in messages:
+                    if not message.removed and condition(placement := Placement.decode(message.data)):
+                        return placement
+                await anyio.sleep(0.02)
+        pytest.fail(f"{ref} was never placed so\n{await self.decisions()}")
+
     async def has_room(self, ref: ObjectRef, wanted: dict[str, int]) -> None:
         """Wait until the scheduler would place it so: what left a moment ago has given its room back."""
         found: dict[str, int] = {}

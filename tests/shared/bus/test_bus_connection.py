@@ -1,5 +1,6 @@
 """The connection mends itself for ever; the streams are what the table says."""
 
+import gc
 import json
 import logging
 import shutil
@@ -199,3 +200,25 @@ class TestStreams:
     def test_what_has_no_stream_is_named_by_its_first_two_tokens(self) -> None:
         assert template_of("brim.read.idc") == "brim.read"
         assert template_of("x") == "x"
+
+
+async def test_whoever_is_cancelled_while_connecting_leaves_nothing_open(nats_server: str) -> None:
+    """At every moment of it: a warning about what was not closed would fail this test."""
+    finished = 0
+    for turns in range(0, 400, 4):
+
+        async def connect() -> None:
+            nonlocal finished
+            async with Bus.connect(BusSettings(url=nats_server), name="hasty"):
+                finished += 1
+                await anyio.sleep_forever()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(connect)
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+        gc.collect()
+        if finished > 3:
+            break
+    assert finished, "no connection was ever made"
