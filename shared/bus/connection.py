@@ -126,7 +126,7 @@ class Connection:
             connect_timeout=settings.connect_timeout,  # type: ignore[arg-type]  # a float serves
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.1,  # type: ignore[arg-type]  # a float serves
-            reconnect_to_server_handler=self._pick_server,
+            reconnect_to_server_handler=partial(self._pick_server, client),
             ping_interval=10,
             max_outstanding_pings=2,
             error_cb=self._on_error,
@@ -135,8 +135,13 @@ class Connection:
             closed_cb=partial(self._on_closed, client),
         )
 
-    def _pick_server(self, servers: list[Server], _info: dict[str, object]) -> tuple[Server, float]:
-        """The server tried least, after a wait that grows with its failures."""
+    def _pick_server(self, client: Client, servers: list[Server], _info: dict[str, object]) -> tuple[Server, float]:
+        """The server tried least, after a wait that grows with its failures.
+
+        nats-py forgets the socket of an attempt that failed after it was open: it is closed here.
+        """
+        if client._transport:
+            client._transport.close()  # type: ignore[no-untyped-call]
         server = min(servers, key=lambda candidate: (candidate.reconnects, random.random()))
         backoff = Backoff(base=0.05, maximum=self._settings.reconnect_max)
         return server, backoff.delay(server.reconnects) if server.reconnects else 0.02

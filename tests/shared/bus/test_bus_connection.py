@@ -1,11 +1,12 @@
 """The connection mends itself for ever; the streams are what the table says."""
 
+import asyncio
 import gc
 import json
 import logging
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
@@ -222,3 +223,24 @@ async def test_whoever_is_cancelled_while_connecting_leaves_nothing_open(nats_se
         if finished > 3:
             break
     assert finished, "no connection was ever made"
+
+
+async def test_a_server_that_hangs_up_again_and_again_leaves_nothing_open(
+    own_server: Callable[[], NatsServer], eventually: Callable[[Callable[[], object]], Awaitable[None]]
+) -> None:
+    """As one that starts does for a moment. A warning about what was not closed would fail this test."""
+    calls = 0
+
+    def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        writer.close()
+
+    async with own_server() as server, Bus.connect(BusSettings(url=server.url), name="patient") as bus:
+        await server.stop()
+        port = int(server.url.rpartition(":")[2])
+        async with await asyncio.start_server(hang_up, "127.0.0.1", port):
+            await eventually(lambda: calls >= 4)
+        await server.start()
+        await eventually(lambda: bus.connected)
+        gc.collect()
