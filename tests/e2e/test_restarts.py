@@ -18,7 +18,7 @@ from shared.clock import Clock
 from shared.contracts.refs import ObjectRef
 from shared.service import ServiceContext
 from shared.settings import Settings
-from tests.e2e.harness import QWEN3, Census, Play, example_fleet, playing, reference, web
+from tests.e2e.harness import QUICK, QWEN3, SPEED, Census, Play, example_fleet, playing, reference, web
 
 Blow = Callable[[Play], Awaitable[None]]
 
@@ -47,27 +47,38 @@ BLOWS: dict[str, Blow] = {
 
 @dataclass(frozen=True)
 class Overflow:
-    """One of the set-ups. home, cloud: the members of the first and the second tier. most: replicas at the peak."""
+    """One of the set-ups. home, cloud: the members of the first and the second tier. pools: where nodes are added.
+    most: replicas at the peak."""
 
     fleet: str
     policies: str
     home: str
     cloud: str
+    pools: tuple[tuple[str, str], ...]
     most: int
 
 
-HYBRID = Overflow("hybrid.yaml", "qwen3-hybrid-policies.yaml", "idc", "ack", most=4)
-MULTI_REGION = Overflow("multi-region.yaml", "qwen3-multi-region-policies.yaml", "shanghai", "beijing", most=5)
+HYBRID = Overflow("hybrid.yaml", "qwen3-hybrid-policies.yaml", "idc", "ack", (("ack", "gpu-a10"),), most=4)
+MULTI_REGION = Overflow(
+    "multi-region.yaml",
+    "qwen3-multi-region-policies.yaml",
+    "shanghai",
+    "beijing",
+    (("shanghai", "gpu-sh"), ("beijing", "gpu-bj")),
+    most=5,
+)
+HASTY = QUICK.model_copy(update={"node_idle": 20})  # so that each part finds the nodes gone that the last one needed
 
 
 @pytest.mark.parametrize("setup", [HYBRID, MULTI_REGION], ids=["hybrid", "multi-region"])
 async def test_any_part_ends_while_replicas_overflow_and_come_back(tmp_path: Path, setup: Overflow) -> None:
     """Each part ends when people have just asked for more, when the cloud's replicas are there and maybe wait for
     nodes, and when people have just asked for less."""
-    async with playing(tmp_path, setup.fleet) as play:
+    async with playing(tmp_path, example_fleet(setup.fleet, HASTY), speed=2 * SPEED) as play:
         await play.apply("qwen3.yaml", setup.policies)
         await play.eventually(lambda: play.ready("test", "qwen3", setup.home) == 2)
         for name, blow in BLOWS.items():
+            await play.eventually(lambda: not any(play.observer.nodes(where, pool=pool) for where, pool in setup.pools))
             await play.has_room(QWEN3, {setup.home: setup.most - 2, setup.cloud: 2})
             stayed = await _out(play, setup, name, blow)
             await _back(play, setup, name, blow)
