@@ -328,7 +328,7 @@ class TestSurvival:
             started.set()
             await anyio.sleep_forever()
 
-        async with consuming(bus, stuck, grace=0.1):
+        async with consuming(bus, stuck, grace=0.1, ack_wait=1.0):  # the server waits for that, too
             await started.wait()
 
         async def dropped() -> bool:
