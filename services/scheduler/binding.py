@@ -11,7 +11,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
-from services.scheduler.core.inside.engine import InsideState
+from services.scheduler.core.inside.engine import LEAK, InsideState
 from services.scheduler.core.inside.values import Decided, PodKey, ResourcePolicy
 from services.scheduler.metrics import SchedulerMetrics
 from services.scheduler.publishing import Epoch
@@ -146,9 +146,14 @@ class PodBinding:
             if decided is None:
                 self._room.release()
                 return
-            self._metrics.pod_decided(decided.unit, decided.code, perf_counter() - begun)
-            group.start_soon(self._send, decided)
             taken += 1
+            if decided.orders:
+                self._metrics.pod_decided(decided.unit, decided.code, perf_counter() - begun)
+                group.start_soon(self._send, decided)
+            else:
+                self._room.release()
+            if decided.code == LEAK:
+                log.warning("pod %s/%s in %s: %s", *decided.key[1:], decided.key[0], decided.message)
             if taken % BREATH == 0:
                 await asyncio.sleep(0)
 

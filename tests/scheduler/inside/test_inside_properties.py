@@ -389,3 +389,43 @@ def outcome(seed: int, sizes: list[tuple[float, int]], cpus: list[int]) -> dict[
 )
 def test_the_order_of_news_decides_nothing(seed: int, sizes: list[tuple[float, int]], cpus: list[int]) -> None:
     assert outcome(0, sizes, cpus) == outcome(seed, sizes, cpus)
+
+
+# -- anything at all -----------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text("aT*-=", max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "key", "operator"]), inner),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(
+    ["nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "ports", "volumes", "resourceClaims"]
+)
+TERM = ["topologyKey", "labelSelector", "namespaces", "namespaceSelector", "matchLabelKeys", "maxSkew", "weight"]
+TERMS = st.dictionaries(st.sampled_from([*TERM, "podAffinityTerm", "matchExpressions"]), JSON)
+KINDS = ["requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"]
+AFFINITY = st.dictionaries(
+    st.sampled_from(["podAffinity", "podAntiAffinity", "nodeAffinity"]),
+    st.dictionaries(st.sampled_from(KINDS), st.lists(TERMS, max_size=2) | JSON),
+)
+ANNOTATIONS = ["k8s.aliyun.com/eci-use-specs", "brim.dev/max-hourly-cost", "k8s.aliyun.com/eci-spot-strategy"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    spec=st.dictionaries(FIELDS, JSON | AFFINITY | st.lists(TERMS, max_size=2)),
+    annotations=st.dictionaries(st.sampled_from(ANNOTATIONS), st.text("2-4Gi,.x", max_size=8)),
+    eci=st.booleans(),
+)
+def test_whatever_a_pod_says_nobody_else_waits_for_it(
+    spec: dict[str, Any], annotations: dict[str, str], *, eci: bool
+) -> None:
+    world = World()
+    world.node("n0")
+    world.virtual()
+    labels = {"alibabacloud.com/eci": "true"} if eci else {}
+    world.pod("odd", spec=spec, annotations=annotations, labels=labels)
+    world.run()
+    world.pod("plain")
+    world.run()
+    assert world.bound["plain"] == "n0"

@@ -23,6 +23,8 @@ from shared.contracts.outcome import Outcome
 from shared.contracts.pod import Pod
 
 DEAD: Final = 4096  # pods that are no more and are remembered, so that late messages do not bring them back
+LEAK: Final = "Leak"  # the code of what a sweep found
+LOOKED_AT: Final = 256  # deletion costs in one go, so that decisions do not wait behind thousands
 TELL_AGAIN: Final = 60.0  # seconds after which an annotation that does not show is ordered again
 
 
@@ -173,7 +175,10 @@ class InsideState:
     # -- orders ----------------------------------------------------------------------------------------------
 
     def next_orders(self, now: float, epoch: int) -> Decided | None:
-        """What is to be done next, about one pod; None when nothing is due. epoch: of the lease, for the orders."""
+        """What is to be done next, about one pod; None when nothing is due. epoch: of the lease, for the orders.
+
+        Where much had to be looked at that turned out to be right it comes without orders: there is more to look at.
+        """
         self._orders.epoch = epoch
         if now >= self._sweep_at:
             self._sweep_all(now)
@@ -194,7 +199,9 @@ class InsideState:
         return +found
 
     def _next_cost(self, now: float) -> Decided | None:
-        while self._uncosted:
+        for _ in range(LOOKED_AT):
+            if not self._uncosted:
+                return None
             record = next(iter(self._uncosted))
             del self._uncosted[record]
             member = self._members.get(record.pod.member)
@@ -209,13 +216,13 @@ class InsideState:
             return Decided(
                 record.key, record.uid, (order,), code="DeletionCost", message=f"its deletion cost is {cost}"
             )
-        return None
+        return Decided(("", "", ""), "", ())
 
     def _sweep_all(self, now: float) -> None:
         self._sweep_at = now + sweep.EVERY
         for _, member in sorted(self._members.items()):
             for record, order, message in self._sweep.member(member, now):
-                self._outbox.append(Decided(record.key, record.uid, (order,), code="Leak", message=message))
+                self._outbox.append(Decided(record.key, record.uid, (order,), code=LEAK, message=message))
             self._turns.sweep(member, now)
             self._wake_released(member)
             self._uncosted.update(dict.fromkeys(member.pods.values()))

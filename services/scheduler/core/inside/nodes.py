@@ -22,6 +22,7 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 Amounts: TypeAlias = tuple[tuple[str, int], ...]
 T = TypeVar("T")
 _CODES: Final = {unit: code for code, unit in enumerate(UNITS)}
+DERIVED: Final = 512  # things that are kept, each about as large as one column
 MANY_CLASSES: Final = 64  # beyond, those without a node are forgotten
 
 
@@ -225,7 +226,7 @@ class Nodes:
         """What `compute` makes of classes, phases and names; kept until one of them changes."""
         found = self._derived.get(key)
         if found is None or found[0] != self.layout:
-            if len(self._derived) >= 1024:
+            if len(self._derived) >= DERIVED:
                 self._derived.clear()
             found = self._derived[key] = (self.layout, compute())
         return cast(T, found[1])

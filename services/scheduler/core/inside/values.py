@@ -159,7 +159,7 @@ class ResourcePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What is to be done about one pod, and why. orders: to be published, in this order.
+    """What is to be done about one pod, and why. orders: to be published, in this order; none for nothing.
 
     node, unit: where it goes, empty for nowhere now. code, message: the reason, for a machine and for a person.
     """
