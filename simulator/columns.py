@@ -271,7 +271,23 @@ def _container_group(obj: Object, now: float) -> Cells:
     ]
 
 
+def _rollout(obj: Object, now: float) -> Cells:
+    told = status(obj)
+    canary = told.get("canaryStatus") or told.get("blueGreenStatus") or {}
+    return [
+        name(obj),
+        told.get("phase", ""),
+        canary.get("currentStepIndex", ""),
+        canary.get("currentStepState", ""),
+        told.get("message", ""),
+        age(obj["metadata"].get("creationTimestamp"), now),
+    ]
+
+
 PRINTERS: dict[str, Printer] = {
+    "rollouts.rollouts.kruise.io": Printer(
+        _columns("Name", "Status", "Canary_Step", "Canary_State", "Message", "Age"), _rollout
+    ),
     CONTAINER_GROUPS.shelf: Printer(
         _columns("Name", "Pod", "Size", "Status", "Spot", "Billed", "Cost", "Age", "+Node", "+Hourly Price"),
         _container_group,

@@ -21,6 +21,7 @@ from simulator.controllers import (
     endpoints,
     garbage,
     job,
+    kruise_rollout,
     namespaces,
     nodes,
     podgc,
@@ -51,6 +52,7 @@ _CONTROLLERS = (
     job,
     endpoints,
     definitions,
+    kruise_rollout,
 )
 
 

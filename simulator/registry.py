@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.clock import Clock, rfc3339
-from simulator import admission, defaults, managed_fields, patches, server_side_apply, statuses, validation
+from simulator import admission, defaults, kruise, managed_fields, patches, server_side_apply, statuses, validation
 from simulator.managed_fields import Manager
 from simulator.objects import Object, deep, deleting, without_nulls
 from simulator.resources import CONTAINER_GROUPS, Catalogue, Resource
@@ -224,6 +224,7 @@ class Registry:
         if subresource == "status":
             return new
         defaults.keep_allocated(resource, live, new)
+        kruise.admit(self.store, resource.kind, live, new)
         found = validation.faults(resource, self._defaulted(resource, new))
         found += validation.change_faults(resource, new, live)
         if found:

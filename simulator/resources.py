@@ -102,6 +102,7 @@ BUILT_IN: tuple[Resource, ...] = (
         short_names=("crd", "crds"),
         status=True,
     ),
+    Resource("rollouts.kruise.io", "v1beta1", "rollouts", "Rollout", status=True),
 )
 
 # Served beside those by members that have virtual nodes.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from simulator import objects
+from collections.abc import Sequence
+
+from simulator import kruise, objects
 from simulator.cluster import Cluster
 from simulator.controllers import deployment_status, pods, rollout
 from simulator.controllers.rollout import surge_and_unavailable
@@ -63,7 +65,10 @@ def reconcile(cluster: Cluster, key: tuple[str, str]) -> None:
     matching = [rs for rs in sets if pods.template_matches(rs["spec"]["template"], template)]
     new = min(matching, key=_birth, default=None)
     old = [rs for rs in sets if new is None or objects.uid(rs) != objects.uid(new)]
-    if deployment["spec"].get("paused") or _was_scaled(deployment, sets):
+    partition = kruise.wanted_new(deployment)
+    if partition is not None:
+        _hold(cluster, deployment, new, old, partition)
+    elif deployment["spec"].get("paused") or _was_scaled(deployment, sets):
         if new is not None:
             new = _renew(cluster, deployment, new, old)
         _scale_all(cluster, deployment, new, old)
@@ -180,11 +185,24 @@ def _roll(cluster: Cluster, deployment: Object, new: Object | None, old: list[Ob
         _shrink_old(cluster, deployment, new, old, wanted - unavailable)
 
 
-def _shrink_old(cluster: Cluster, deployment: Object, new: Object, old: list[Object], least_available: int) -> None:
-    """Unavailable old pods go first, then available ones as far as the minimum allows."""
+def _shrink_old(
+    cluster: Cluster,
+    deployment: Object,
+    new: Object,
+    old: list[Object],
+    least_available: int,
+    least_old: int = 0,
+    beside: Sequence[Object] = (),
+) -> None:
+    """Unavailable old pods go first, then available ones as far as the minimum allows.
+
+    least_old: so many of them stay in all. beside: other sets that serve.
+    """
+    others = sum(map(_available, beside))
     live = sorted((rs for rs in old if _size(rs) > 0), key=_birth)
     new_unavailable = _size(new) - _available(new)
-    budget = sum(map(_size, live)) + _size(new) - least_available - new_unavailable
+    budget = sum(map(_size, live)) + _size(new) + others - least_available - new_unavailable
+    budget = min(budget, sum(map(_size, live)) - least_old)
     if not live or budget <= 0:
         return
     targets = {objects.name(rs): _size(rs) for rs in live}
@@ -193,7 +211,8 @@ def _shrink_old(cluster: Cluster, deployment: Object, new: Object, old: list[Obj
         if down > 0:
             targets[objects.name(replicaset)] -= down
             budget -= down
-    spare = sum(map(_available, live)) + _available(new) - least_available
+    spare = sum(map(_available, live)) + _available(new) + others - least_available
+    spare = min(spare, sum(targets.values()) - least_old)
     for replicaset in live:
         down = max(0, min(spare, targets[objects.name(replicaset)]))
         targets[objects.name(replicaset)] -= down
@@ -213,6 +232,38 @@ def _recreate(cluster: Cluster, deployment: Object, new: Object | None, old: lis
     new = _renew(cluster, deployment, new, old)
     if _size(new) != deployment["spec"]["replicas"]:
         _resize(cluster, deployment, new, deployment["spec"]["replicas"])
+
+
+def _hold(cluster: Cluster, deployment: Object, new: Object | None, old: list[Object], partition: int) -> None:
+    """So many pods of the new template and no more, as Kruise's own controller of Deployments keeps them.
+
+    The rest are of the stable template; what is left of templates in between goes.
+    """
+    new = _renew(cluster, deployment, new, old)
+    wanted = deployment["spec"]["replicas"]
+    surge, unavailable = surge_and_unavailable(deployment)
+    size = min(partition, wanted)
+    stable = _stable(deployment, old)
+    between = [rs for rs in old if rs is not stable and _size(rs) > 0]
+    room = wanted + surge - _size(new) - sum(map(_size, old))
+    if _size(new) > size:
+        _resize(cluster, deployment, new, size)
+    elif _size(new) < size and room > 0:
+        _resize(cluster, deployment, new, _size(new) + min(room, size - _size(new)))
+    elif stable is not None and _size(stable) < wanted - size and room > 0:
+        _resize(cluster, deployment, stable, _size(stable) + min(room, wanted - size - _size(stable)))
+    elif between:
+        kept = [stable] if stable is not None else []
+        _shrink_old(cluster, deployment, new, between, wanted - unavailable, beside=kept)
+    elif stable is not None and _size(stable) > wanted - size:
+        _shrink_old(cluster, deployment, new, [stable], wanted - unavailable, least_old=wanted - size)
+
+
+def _stable(deployment: Object, old: list[Object]) -> Object | None:
+    """The ReplicaSet that the rollout goes back to; without the mark, the oldest that has pods."""
+    marked = objects.labels(deployment).get(kruise.STABLE)
+    found = [rs for rs in old if objects.labels(rs).get("pod-template-hash") == marked]
+    return found[0] if found else min((rs for rs in old if _size(rs) > 0), key=_birth, default=None)
 
 
 # -- the new ReplicaSet
@@ -259,7 +310,7 @@ def _create_set(cluster: Cluster, deployment: Object, old: list[Object], revisio
     spec = deployment["spec"]
     surge, _ = surge_and_unavailable(deployment)
     room = spec["replicas"] + surge - sum(map(_size, old))
-    size = max(0, min(spec["replicas"], room))
+    size = 0 if kruise.in_progress(deployment) else max(0, min(spec["replicas"], room))
     name, digest = _free_name(cluster, deployment)
     template = deep(spec["template"])
     labels = template.setdefault("metadata", {}).setdefault("labels", {})
