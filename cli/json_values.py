@@ -32,6 +32,12 @@ def table_of(value: JsonValue, *path: str) -> dict[str, str]:
     return {key: str(item) for key, item in found.items()} if isinstance(found, dict) else {}
 
 
+def object_of(value: JsonValue, *path: str) -> JsonObject:
+    """The object at a path; an empty one where there is none."""
+    found = dig(value, *path)
+    return found if isinstance(found, dict) else {}
+
+
 def objects_of(value: JsonValue, *path: str) -> list[JsonObject]:
     """The objects in a list; whatever else stands there is left out."""
     found = dig(value, *path)

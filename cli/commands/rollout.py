@@ -10,16 +10,15 @@ from typing import Any
 import anyio
 import click
 
-from cli import colours, reading
+from cli import acting, colours, reading
 from cli.completion import complete_members, complete_words
 from cli.naming import find_desired, split
 from cli.options import namespace_option
 from cli.rollouts import history_table, rollout_table, waves_line, workload_table
 from cli.session import Session, connected, echo_as, output_option, warn
 from cli.tables import render
-from shared.bus import Message
 from shared.contracts import subjects
-from shared.contracts.action import Acted, Action
+from shared.contracts.action import Action
 from shared.contracts.desired import Revision
 from shared.contracts.fleet_rollout import FleetRollout, is_fleet_rollout
 from shared.contracts.refs import ObjectRef
@@ -28,7 +27,6 @@ from shared.contracts.status import Status
 from shared.contracts.submit import Roll
 from shared.errors import BusUnavailable, NotFound, Refused
 
-ANSWER = 30.0  # seconds until all members that can answer have
 WATCH_EVERY = 1.0  # seconds between two looks
 
 argument = click.argument("words", metavar="ROLLOUT", nargs=-1, required=True, shell_complete=complete_words)
@@ -200,39 +198,22 @@ async def approve(
             catch_up=catch_up,
             asked_at=session.now,
         )
-        failed |= await _acted(session, action.model_copy(update={"reply": subjects.acted(action.id)}))
+        failed |= await _acted(session, action)
     if failed:
         raise click.exceptions.Exit(1)
 
 
 async def _acted(session: Session, action: Action) -> bool:
     """Publish the action and print a line per member. Whether any failed. Raises BusUnavailable without an answer."""
-    said: list[Acted] = []
-    ended, serving = anyio.Event(), anyio.Event()
-
-    async def hear(message: Message) -> bytes:
-        said.append(Acted.decode(message.data))
-        if said[-1].last:
-            ended.set()
-        return b""
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(lambda: session.bus.serve(action.reply, hear, on_serving=serving.set))
-        await serving.wait()
-        await session.bus.publish(subjects.action("executor", "approve"), action.encode(), event=Action.TYPE)
-        with anyio.move_on_after(ANSWER):
-            await ended.wait()
-        group.cancel_scope.cancel()
-    told = sorted((one for one in said if not one.last), key=lambda one: one.member)
+    told, ended = await acting.act(session.bus, action)
     for one in told:
         where = f"cluster({one.member}): " if one.member else ""
         click.echo(f"{where}rollout.rollouts.kruise.io/{action.ref.name} {one.message}", err=not one.done)
-    if not ended.is_set():
-        if action.catch_up:
-            warn("members that are away are approved when they are back")
-            return False
-        raise BusUnavailable(f"nobody answered for every member within {ANSWER:g} s: does `brim run executor` run?")
-    return any(not one.done for one in told)
+    if not ended and action.catch_up:
+        warn("members that are away are approved when they are back")
+    elif not ended:
+        raise BusUnavailable("nobody answered for every member in time: does `brim run executor` run?")
+    return ended and any(not one.done for one in told)
 
 
 def _rolling(verb: str, summary: str, example: str, *options: Callable[..., Any]) -> None:

@@ -21,7 +21,8 @@ from shared.units import POOL_LABEL
 DEPLOYMENTS = Resource("apps", "v1", "Deployment", "deployments")
 SERVICES = Resource("", "v1", "Service", "services")
 INSTANCES = Resource("eci.brim.dev", "v1alpha1", "ContainerGroup", "containergroups")
-WATCHED = (PODS, NODES, DEPLOYMENTS, SERVICES, INSTANCES)
+ROLLOUTS = Resource("rollouts.kruise.io", "v1beta1", "Rollout", "rollouts")
+WATCHED = (PODS, NODES, DEPLOYMENTS, SERVICES, INSTANCES, ROLLOUTS)
 
 Key = tuple[str, str]
 

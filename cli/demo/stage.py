@@ -12,7 +12,7 @@ from pathlib import Path
 
 import anyio
 
-from cli import colours, manifests
+from cli import acting, colours, manifests
 from cli.colours import style
 from cli.demo import patience
 from cli.demo.observer import DEPLOYMENTS, Observer, observing
@@ -24,11 +24,12 @@ from cli.up import example
 from shared.bus import Bus
 from shared.clock import Clock, rfc3339
 from shared.contracts import subjects
+from shared.contracts.action import Action
 from shared.contracts.base import JsonObject
 from shared.contracts.refs import ObjectRef
 from shared.contracts.status import Status
-from shared.contracts.submit import Answer, Scale
-from shared.errors import BrimError
+from shared.contracts.submit import Answer, Roll, Scale
+from shared.errors import BrimError, Refused
 from shared.fleet import Fleet
 from shared.kube import NODES, PODS, Resource
 from shared.settings import Settings
@@ -148,6 +149,32 @@ class Stage:
         log = await self.observer.clients[member].logs(namespace, pod)
         self.say(log.rstrip())
         return log
+
+    async def submit(self, *wanted: JsonObject) -> None:
+        """Submit manifests that no file holds, as `brim apply -f -` does."""
+        self.say(style("$ brim apply -f -", dim=True))
+        answer = Answer.decode(await self.bus.request(subjects.APPLY, json.dumps(wanted).encode(), timeout=ANSWER))
+        raise_faults(answer.faults)
+        for entry in answer.accepted:
+            self.say(f"{entry.ref.kind.lower()}/{entry.ref.name} {entry.change}")
+
+    async def approve(self, ref: ObjectRef, *members: str) -> None:
+        """As `brim rollout approve` does. Raises Refused where a member could not be approved."""
+        where = "".join(f" -m {member}" for member in members) or " -M"
+        self.say(style(f"$ brim rollout approve rollout/{ref.name} -n {ref.namespace}{where}", dim=True))
+        identifier = f"demo-{len(self.seen)}-{self.clock.now():.3f}"
+        action = Action(id=identifier, verb="approve", ref=ref, members=members, who="demo", asked_at=self.clock.now())
+        told, _ = await acting.act(self.bus, action)
+        for one in told:
+            self.say(f"cluster({one.member}): {one.message}")
+        if not told or any(not one.done for one in told):
+            raise Refused(f"{ref} could not be approved everywhere")
+
+    async def undo(self, ref: ObjectRef) -> None:
+        """As `brim rollout undo` does, everywhere."""
+        self.say(style(f"$ brim rollout undo rollout/{ref.name} -n {ref.namespace}", dim=True))
+        payload = Roll(verb="undo", ref=ref).encode()
+        raise_faults(Answer.decode(await self.bus.request(subjects.ROLL, payload, timeout=ANSWER)).faults)
 
     async def taint_nodes(self, member: str, key: str, value: str) -> None:
         """Taint all nodes of a member with NoSchedule, through its own API."""

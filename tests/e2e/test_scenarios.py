@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.demo import burst, descheduling, gpu_burst, hybrid, multi_region
+from cli.demo import burst, descheduling, gpu_burst, hybrid, multi_region, rollout
 from tests.e2e.harness import playing
 
 
@@ -18,8 +18,9 @@ from tests.e2e.harness import playing
         ("hybrid.yaml", descheduling),
         ("burst.yaml", burst),
         ("burst.yaml", gpu_burst),
+        ("rollout-fleet.yaml", rollout),
     ],
-    ids=["hybrid", "multi-region", "descheduling", "burst", "gpu burst"],
+    ids=["hybrid", "multi-region", "descheduling", "burst", "gpu burst", "rollout"],
 )
 async def test_every_step_is_seen(tmp_path: Path, fleet: str, scenario: object) -> None:
     async with playing(tmp_path, fleet) as play:
