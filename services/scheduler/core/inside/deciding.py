@@ -54,7 +54,7 @@ def decide(case: Case, now: float) -> Choice | Refusal:
         if policy.preempts_early and (plan := preemption.plan(case, stage)) is not None:
             return _refusal(case, misses, plan=plan)
         is_full = found.code == "UnitFull"
-        if not waits(policy, stage.rule, is_full, case.member.tally(policy).leaving(stage.place)):
+        if not waits(policy, stage.rule, is_full, case.member.counts.tally(policy).leaving(stage.place)):
             continue
         if policy.next_unit != "TimeoutOrExceedMax":
             return _refusal(case, misses, waiting=stage)

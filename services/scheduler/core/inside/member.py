@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from services.scheduler.core.inside import prices
+from services.scheduler.core.inside.counts import Counts
 from services.scheduler.core.inside.fit import Where, ready, tolerated
 from services.scheduler.core.inside.holds import Holds
-from services.scheduler.core.inside.neighbours import Neighbours
 from services.scheduler.core.inside.nodes import Amounts, Nodes
 from services.scheduler.core.inside.policies import ResourcePolicies
-from services.scheduler.core.inside.ranks import Ranks
 from services.scheduler.core.inside.records import LEAVING, PodRecord, Seat
-from services.scheduler.core.inside.units import Entry, Tally, place_of, tolerating_eci
-from services.scheduler.core.inside.values import HostPort, Owner, ResourcePolicy
+from services.scheduler.core.inside.units import Entry, place_of, tolerating_eci
+from services.scheduler.core.inside.values import ResourcePolicy
 from services.scheduler.core.inside.virtual import Sale, Wish, taken, wish_of
 from services.scheduler.core.intake import Feed
 from shared.contracts.binding import Bind
@@ -45,15 +43,10 @@ class Member:
         self.holds = Holds(self.nodes)
         self.around: Surroundings | None = None
         self.pods: dict[tuple[str, str], PodRecord] = {}
-        self.neighbours = Neighbours(self._seats, lambda: self.nodes.top)
-        self.ranks = Ranks(self.nodes)
-        self.ports: dict[int, dict[PodRecord, tuple[HostPort, ...]]] = {}
+        self.counts = Counts(self.nodes, policies, self._seats)
         self.prices: dict[str, float] = {}  # of a pool's node
         self._policies = policies
         self._on: dict[str, dict[str, PodRecord]] = {}
-        self._tallies: dict[tuple[str, str], Tally] = {}
-        self._spending: dict[Owner, float] = {}
-        self._promised: Counter[tuple[str, str]] = Counter()
         self._sales: dict[str, Sale] | None = None
 
     @property
@@ -119,7 +112,7 @@ class Member:
             self.prices = {pool.id: pool.price for pool in pools if pool.price}
         if around is not None:
             self.around = around
-            self.neighbours.set_namespaces(around)
+            self.counts.neighbours.set_namespaces(around)
         news.sales = before != (self.prices, self.around.virtual if self.around else None)
         if news.sales:
             self._sales = None
@@ -131,7 +124,7 @@ class Member:
         if self._sales is None:
             self._sales = {}
             for sold in self.around.virtual if self.around else ():
-                stock = {name: left - self._promised[sold.node, name] for name, left in sold.stock.items()}
+                stock = {name: left - self.counts.promised[sold.node, name] for name, left in sold.stock.items()}
                 self._sales[sold.node] = Sale(stock, sold.prices, sold.own_types)
         return self._sales
 
@@ -227,16 +220,6 @@ class Member:
         row = self.nodes.rows.get(node)
         return None if row is None else self.nodes.unit(row)
 
-    def tally(self, policy: ResourcePolicy) -> Tally:
-        found = self._tallies.get(policy.key)
-        if found is None:
-            found = self._tallies[policy.key] = Tally(policy)
-        return found
-
-    def spending(self, owner: Owner) -> float:
-        """What this workload's pods cost here per hour on elastic and virtual room."""
-        return self._spending.get(owner, 0.0)
-
     def recount(self, records: Iterable[PodRecord]) -> None:
         """Something that decides how they count changed."""
         for record in list(records):
@@ -256,23 +239,21 @@ class Member:
             for record, seat in seats:
                 self.nodes.shift(seat.row, seat.needs.shape.requests, -1)
                 record.seat = seat
-                self._count(record, seat, 1)
+                self._count(seat, 1)
 
     def policies_changed(self, namespace: str) -> list[PodRecord]:
         """Its ResourcePolicies are others now. Which pods may be concerned."""
         records = [record for record in self.pods.values() if record.pod.namespace == namespace]
         for record in records:
             self._unseat(record)
-        self._tallies = {key: tally for key, tally in self._tallies.items() if key[0] != namespace}
+        self.counts.forget_tallies(namespace)
         for record in records:
             self._seat(record)
         return records
 
-    def _seats(self) -> Iterator[tuple[Seat, int]]:
+    def _seats(self) -> Iterator[Seat]:
         for records in self._on.values():
-            for record in records.values():
-                if record.seat is not None:
-                    yield record.seat, record.seat.row
+            yield from (record.seat for record in records.values() if record.seat is not None)
 
     def _enter(self, record: PodRecord) -> None:
         if record.node:
@@ -289,11 +270,11 @@ class Member:
         row = self.nodes.rows.get(record.node)
         if row is not None:
             record.seat = self._seat_at(record, row)
-            self._count(record, record.seat, 1)
+            self._count(record.seat, 1)
 
     def _unseat(self, record: PodRecord) -> None:
         if record.seat is not None:
-            self._count(record, record.seat, -1)
+            self._count(record.seat, -1)
             record.seat = None
 
     def _seat_at(self, record: PodRecord, row: int) -> Seat:
@@ -333,34 +314,7 @@ class Member:
         sale = self.sales.get(record.node)
         return sale.prices.hourly(spec, spot=wants_spot(record.annotations)) if spec and sale else 0.0
 
-    def _count(self, record: PodRecord, seat: Seat, sign: int) -> None:
-        self.neighbours.count(seat, seat.row, sign)
-        self.ranks.count(seat.priority, seat.row, seat.needs.shape.requests, sign)
-        if seat.needs.ports:
-            self._count_ports(record, seat, sign)
-        if seat.entry is not None and seat.policy is not None:
-            tally = self._tallies.get(seat.policy)
-            if tally is None:
-                policy = self._policies.get(seat.policy)
-                assert policy is not None  # it was found a moment ago, and takes its tally along when it goes
-                tally = self.tally(policy)
-            tally.count(seat.entry, sign)
-        if seat.per_hour:
-            spent = self._spending.get(seat.owner, 0.0) + sign * seat.per_hour
-            self._spending[seat.owner] = spent
-            if abs(spent) < 1e-9:
-                del self._spending[seat.owner]
+    def _count(self, seat: Seat, sign: int) -> None:
+        self.counts.count(seat, sign)
         if seat.instance is not None:
-            self._promised[seat.instance] += sign
             self._sales = None
-            if not self._promised[seat.instance]:
-                del self._promised[seat.instance]
-
-    def _count_ports(self, record: PodRecord, seat: Seat, sign: int) -> None:
-        here = self.ports.setdefault(seat.row, {})
-        if sign > 0:
-            here[record] = seat.needs.ports
-        else:
-            here.pop(record, None)
-            if not here:
-                del self.ports[seat.row]

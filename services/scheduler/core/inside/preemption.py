@@ -49,7 +49,7 @@ def plan(case: Case, stage: Stage) -> Plan | None:
         return None
     avail = _less_claims(case)
     seen = np.zeros(nodes.top, dtype=np.bool_)
-    for level, gain in case.member.ranks.below(pod.priority):
+    for level, gain in case.member.counts.ranks.below(pod.priority):
         someone = gain[nodes.columns[PODS], : nodes.top] > 0
         rows = takes & ~seen & someone & _holds(case, avail + gain)
         seen |= rows
@@ -103,7 +103,7 @@ def _judged_closely(case: Case, stage: Stage) -> bool:
         or needs.affinity
         or needs.anti_affinity
         or any(constraint.hard for constraint in needs.spread)
-        or member.neighbours.refusing(case.asker.namespace, case.asker.labels)
+        or member.counts.neighbours.refusing(case.asker.namespace, case.asker.labels)
         or case.ceiling is not None
         or (stage.rule is not None and stage.rule.bounded)
     )

@@ -95,7 +95,7 @@ def full(case: Case, stage: Stage) -> str | None:
     """Why the unit's own bounds leave no room for the pod; None where they do."""
     if case.policy is None or stage.place is None:
         return None
-    return case.member.tally(case.policy).full(stage.place, case.group, case.requests)
+    return case.member.counts.tally(case.policy).full(stage.place, case.group, case.requests)
 
 
 def steps(case: Case, stage: Stage) -> Iterator[tuple[str, Flags]]:
@@ -105,21 +105,20 @@ def steps(case: Case, stage: Stage) -> Iterator[tuple[str, Flags]]:
     if not stage.where.virtual:
         yield "InsufficientResources", fit.enough(nodes, case.requests, case.claims)
     if needs.ports:
-        used = {row: [port for ports in here.values() for port in ports] for row, here in member.ports.items()}
-        yield "HostPortTaken", fit.free_ports(nodes, used, needs.ports)
+        yield "HostPortTaken", fit.free_ports(nodes, member.counts.ports(), needs.ports)
     if case.wish is None:  # who asks for ECI gets it whatever its affinity says
-        near = affinity.near(nodes, member.neighbours, case.asker)
+        near = affinity.near(nodes, member.counts.neighbours, case.asker)
         if near is not None:
             yield "PodAffinity", near
-        apart = affinity.apart(nodes, member.neighbours, case.asker)
+        apart = affinity.apart(nodes, member.counts.neighbours, case.asker)
         if apart is not None:
             yield "PodAntiAffinity", apart
     if needs.spread:
-        even = spread.even(nodes, member.neighbours, case.asker, needs.spread, case.eligible)
+        even = spread.even(nodes, member.counts.neighbours, case.asker, needs.spread, case.eligible)
         if even is not None:
             yield "TopologySpread", even
     if case.ceiling is not None and stage.where.unit in (None, "ecs"):
-        spent = member.spending(case.record.owner)
+        spent = member.counts.spending(case.record.owner)
         cost = prices.hourly(nodes, member.prices, case.requests)
         yield "CostCeiling", (cost == 0) | (spent + cost <= case.ceiling + _SLACK)
 
@@ -164,11 +163,11 @@ def _neighbourly(case: Case, rows: Indexes) -> Floats:
     """The scores that depend on other pods."""
     member, needs = case.member, case.record.needs
     found = np.zeros(len(rows))
-    liked = affinity.liking(member.nodes, member.neighbours, case.asker)
+    liked = affinity.liking(member.nodes, member.counts.neighbours, case.asker)
     if liked is not None:
         found += scores.liked(liked[rows])
     if needs.spread:
-        crowd = spread.unevenness(member.nodes, member.neighbours, case.asker, needs.spread, case.eligible, rows)
+        crowd = spread.unevenness(member.nodes, member.counts.neighbours, case.asker, needs.spread, case.eligible, rows)
         if crowd is not None:
             found += scores.spread(crowd)
     return found
@@ -179,7 +178,7 @@ def _buy(case: Case, stage: Stage, rows: Indexes) -> Choice | Refused:
     member = case.member
     found, refused = virtual.offers(member.nodes, rows.tolist(), member.sales, case.requests, case.annotations(stage))
     if case.ceiling is not None:
-        spent = member.spending(case.record.owner)
+        spent = member.counts.spending(case.record.owner)
         dear = [offer for offer in found if spent + offer.per_hour > case.ceiling + _SLACK]
         found = [offer for offer in found if offer not in dear]
         refused += [("CostCeiling", ceiling_reached(case.ceiling, spent, offer.per_hour)) for offer in dear]

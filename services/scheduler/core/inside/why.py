@@ -79,7 +79,7 @@ def _count(case: Case, code: str, failing: Flags, causes: Counter[tuple[str, str
         _count_lack(case, failing, causes)
     elif code == "CostCeiling" and case.ceiling is not None:
         least = float(prices.hourly(nodes, case.member.prices, case.requests)[failing].min())
-        spent = case.member.spending(case.record.owner)
+        spent = case.member.counts.spending(case.record.owner)
         causes[code, f"too dear: {ceiling_reached(case.ceiling, spent, least)}"] += int(failing.sum())
     else:
         causes[code, _WORDS[code]] += int(failing.sum())
