@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,21 +16,24 @@ from cli.kinds import CLUSTER_SCOPED
 from shared import fleet
 from shared.contracts.base import JsonObject
 from shared.contracts.cluster import cluster_of
-from shared.documents import read
+from shared.contracts.outcome import FieldFault
+from shared.documents import Document, read
 from shared.errors import Fault, Invalid, Misconfigured
 
 SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "-"
 
+_ITEM = re.compile(r"document 1, item (\d+)")  # how the intake calls the objects of one JSON array
 
-def read_all(paths: Sequence[str], *, namespace: str | None) -> list[JsonObject]:
-    """Every object in the files, in order. Folders give their .yaml, .yml and .json files by name.
+
+def read_all(paths: Sequence[str], *, namespace: str | None) -> list[Document]:
+    """Every object in the files, in order, with its place. Folders give their .yaml, .yml and .json files by name.
 
     namespace: for namespaced objects that name none. Raises Invalid with a fault per document that cannot be
     read, Misconfigured where a path is no file or there is nothing in them.
     """
     faults: list[Fault] = []
-    found: list[JsonObject] = []
+    found: list[Document] = []
     for source, content in _contents(paths):
         try:
             found += parse(content, source=source)
@@ -39,28 +43,44 @@ def read_all(paths: Sequence[str], *, namespace: str | None) -> list[JsonObject]
         raise Invalid(faults)
     if not found:
         raise Misconfigured(f"there are no objects in {', '.join(paths)}: give files with Kubernetes manifests")
-    return [_in_namespace(manifest, namespace) for manifest in found]
+    return [replace(document, manifest=_in_namespace(document.manifest, namespace)) for document in found]
 
 
-def parse(content: bytes, *, source: str) -> list[JsonObject]:
+def payload(documents: Sequence[Document]) -> bytes:
+    """All of them as one message: what is wrong with any keeps out all."""
+    return json.dumps([one.manifest for one in documents], separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def located(faults: Iterable[FieldFault], documents: Sequence[Document]) -> list[FieldFault]:
+    """Faults that the intake found in `payload(documents)`, with the places that a person knows."""
+
+    def place(match: re.Match[str]) -> str:
+        number = int(match[1]) - 1
+        return documents[number].place if number < len(documents) else match[0]
+
+    return [
+        fault.model_copy(update={"object": _ITEM.sub(place, fault.object), "message": _ITEM.sub(place, fault.message)})
+        for fault in faults
+    ]
+
+
+def parse(content: bytes, *, source: str) -> list[Document]:
     """Objects of one text, read as the intake reads it; a fleet file gives its members. Raises Invalid."""
     documents, faults = read(content)
     if faults:
         raise Invalid([replace(fault, object=f"{source}, {fault.object}") for fault in faults])
+    placed = [replace(document, place=f"{source}, {document.place}") for document in documents]
     return [
-        manifest
-        for document in documents
-        for manifest in (
-            _members(document.manifest, f"{source}, {document.place}")
-            if text(document.manifest, "kind") == "Fleet"
-            else [document.manifest]
-        )
+        one
+        for document in placed
+        for one in (_members(document) if text(document.manifest, "kind") == "Fleet" else [document])
     ]
 
 
-def _members(value: JsonObject, where: str) -> list[JsonObject]:
+def _members(document: Document) -> list[Document]:
     """The members of a fleet file as objects. Simulated ones live only where the simulator runs."""
-    members = fleet.parse(json.dumps(value), source=where).members
+    where = document.place
+    members = fleet.parse(json.dumps(document.manifest), source=where).members
     simulated = [
         Fault(where, f"members[{number}]", f"{member.id} is simulated: `brim up --fleet FILE` runs it")
         for number, member in enumerate(members)
@@ -68,7 +88,7 @@ def _members(value: JsonObject, where: str) -> list[JsonObject]:
     ]
     if simulated:
         raise Invalid(simulated)
-    return [cluster_of(member).to_manifest() for member in members]
+    return [Document(f"{where}, member {member.id}", cluster_of(member).to_manifest()) for member in members]
 
 
 def _contents(paths: Sequence[str]) -> list[tuple[str, bytes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +18,9 @@ from services.scheduler.intake import changes
 from services.scheduler.intake.changes import Stamp
 from services.scheduler.intake.known import Known
 from services.scheduler.normalise import wanted_of
-from shared import described, documents, quantities
+from shared import described, quantities
 from shared import fleet as fleet_file
-from shared.contracts.base import JsonObject, faults_of
+from shared.contracts.base import faults_of
 from shared.contracts.capacity import NodeClass, NodeColumns, Pool, Snapshot
 from shared.contracts.capacity import Taint as NodeTaint
 from shared.contracts.cluster import cluster_of
@@ -31,6 +30,7 @@ from shared.contracts.placement import Placement, Share
 from shared.contracts.refs import Order
 from shared.contracts.submit import Planned
 from shared.described import DescribedNode
+from shared.documents import Document
 from shared.errors import Fault, Invalid, Misconfigured
 from shared.fleet import Kubeconfig, Member, NodePool
 
@@ -83,18 +83,20 @@ class _Room:
     bound: dict[str, int] = field(default_factory=dict)
 
 
-def plan(fleet: Path, wanted: Sequence[JsonObject], previous: Previous) -> Planned:
+def plan(fleet: Path, wanted: Sequence[Document], previous: Previous) -> Planned:
     """What would be decided for a fleet file. previous: an earlier plan, whose replicas run already.
 
     Raises Misconfigured, Invalid for files that cannot be read; faults of the manifests are in the answer.
     """
     members = fleet_file.load(fleet).members
-    clusters = [cluster_of(member, Kubeconfig(context=member.id)).to_manifest() for member in members]
-    found, faults = documents.read(json.dumps([*clusters, *wanted]).encode())
-    sound, more = changes.check_all(found)
+    clusters = [
+        Document(f"{fleet}, member {member.id}", cluster_of(member, Kubeconfig(context=member.id)).to_manifest())
+        for member in members
+    ]
+    sound, faults = changes.check_all([*clusters, *wanted])
     verdict = changes.apply(sound, Known(), Stamp(now=time.time(), epoch=1, new_uid=lambda: str(uuid4())))
-    if faults or more or verdict.faults:
-        return Planned(faults=tuple(FieldFault.of(fault) for fault in (*faults, *more, *verdict.faults)))
+    if faults or verdict.faults:
+        return Planned(faults=tuple(FieldFault.of(fault) for fault in (*faults, *verdict.faults)))
     warnings = tuple(f"{write.desired.ref}: {text}" for write in verdict.writes for text in write.warnings)
     decided = _decide(members, [write.desired for write in verdict.writes], previous)
     return Planned(placements=tuple(decided), warnings=warnings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,14 @@ import click
 import yaml
 from pydantic import JsonValue
 
-from cli import connection
+from cli import connection, manifests
 from cli.connection import Target
 from shared import logs
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.contracts.outcome import FieldFault
 from shared.contracts.submit import Answer
+from shared.documents import Document
 from shared.errors import BusUnavailable, Fault, Invalid
 from shared.settings import LogSettings, load
 
@@ -48,10 +49,13 @@ class Session:
         """Fleet time, Unix seconds."""
         return self.clock.now()
 
-    async def submit(self, subject: str, payload: bytes) -> Answer:
-        """Ask the intake. Raises Invalid with every fault, where it found any: then nothing was accepted."""
+    async def submit(self, subject: str, payload: bytes, documents: Sequence[Document] = ()) -> Answer:
+        """Ask the intake. documents: what the payload was made of, for places in faults.
+
+        Raises Invalid with every fault, where it found any: then nothing was accepted.
+        """
         answer = Answer.decode(await self.ask(subject, payload, timeout=INTAKE))
-        raise_faults(answer.faults)
+        raise_faults(manifests.located(answer.faults, documents))
         return answer
 
     async def ask(self, subject: str, payload: bytes, *, timeout: float) -> bytes:

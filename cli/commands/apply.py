@@ -11,8 +11,8 @@ from cli import manifests, waiting
 from cli.options import timeout_option
 from cli.session import Session, echo_as, output_option, run_connected, target_of, target_options, warn
 from shared.contracts import subjects
-from shared.contracts.base import JsonObject
 from shared.contracts.submit import Answer
+from shared.documents import Document
 from shared.errors import TooLarge
 
 ENVELOPE = 1024  # bytes that a message needs beside its payload
@@ -61,15 +61,15 @@ def apply(
     run_connected(target_of(server, data), submit)
 
 
-async def _submit(session: Session, found: list[JsonObject], wait: float | None, output: str | None) -> None:
-    payload = json.dumps(found, separators=(",", ":"), ensure_ascii=False).encode()
+async def _submit(session: Session, found: list[Document], wait: float | None, output: str | None) -> None:
+    payload = manifests.payload(found)
     limit = session.bus.max_payload - ENVELOPE
     if len(payload) > limit:
         raise TooLarge(
             f"the {len(found)} objects make a message of {len(payload):,} bytes, over the server's limit of {limit:,}: "
             "apply fewer files at a time, or raise max_payload in the server's configuration"
         )
-    answer = await session.submit(subjects.APPLY, payload)
+    answer = await session.submit(subjects.APPLY, payload, found)
     report(answer, output)
     if wait is not None:
         await waiting.until_running(session, answer.accepted, timeout=wait, say=warn)

@@ -13,9 +13,9 @@ from cli.naming import DEFAULT_NAMESPACE, find_desired, split
 from cli.options import namespace_option, timeout_option
 from cli.session import Session, output_option, run_connected, target_of, target_options, warn
 from shared.contracts import subjects
-from shared.contracts.base import JsonObject
 from shared.contracts.refs import ObjectRef
 from shared.contracts.submit import Delete
+from shared.documents import Document
 from shared.errors import Fault, Invalid, NotFound
 
 
@@ -69,7 +69,7 @@ def delete(
 
     async def submit(session: Session) -> None:
         if files:
-            refs = [_ref(manifest) for manifest in listed]
+            refs = [_ref(document) for document in listed]
             if ignore_not_found:
                 there = {entry.ref.key for entry in await reading.desired_objects(session.bus)}
                 refs = [ref for ref in refs if ref.key in there]
@@ -97,8 +97,8 @@ async def _named(session: Session, words: tuple[str, ...], namespace: str, ignor
     return found
 
 
-def _ref(manifest: JsonObject) -> ObjectRef:
+def _ref(document: Document) -> ObjectRef:
     try:
-        return ObjectRef.of(manifest)
+        return ObjectRef.of(document.manifest)
     except (KeyError, AssertionError):
-        raise Invalid([Fault("manifest", "", "it has no apiVersion, kind and metadata.name")]) from None
+        raise Invalid([Fault(document.place, "", "it has no apiVersion, kind and metadata.name")]) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from shared.contracts import subjects
 from shared.contracts.base import JsonObject
 from shared.contracts.placement import Placement, Reason
 from shared.contracts.submit import Plan, Planned
+from shared.documents import Document
 
 ANSWER = 30.0  # seconds
 
@@ -87,17 +87,18 @@ def plan(
         from cli import offline  # the scheduler's core takes a while to load, and only this needs it
 
         before = offline.read_previous(previous)
-        planned = offline.plan(fleet, manifests.read_all(files, namespace=namespace), before)
+        wanted = manifests.read_all(files, namespace=namespace)
+        planned = offline.plan(fleet, wanted, before)
         now = {(one.kind, one.namespace, one.name): _members_text(one.members) for one in before.placements}
-    raise_faults(planned.faults)
+    raise_faults(manifests.located(planned.faults, wanted))
     for warning in planned.warnings:
         warn(f"warning: {warning}")
     _show(planned.placements, now, output)
 
 
-def _ask(wanted: list[JsonObject], server: str | None, data: Path | None) -> tuple[Planned, dict[Key, str]]:
+def _ask(wanted: list[Document], server: str | None, data: Path | None) -> tuple[Planned, dict[Key, str]]:
     """The scheduler's answer, and where everything is now."""
-    request = Plan(manifests=json.dumps(wanted) if wanted else "")
+    request = Plan(manifests=manifests.payload(wanted).decode() if wanted else "")
 
     async def ask(session: Session) -> tuple[Planned, dict[Key, str]]:
         planned = Planned.decode(await session.ask(subjects.PLAN, request.encode(), timeout=ANSWER))

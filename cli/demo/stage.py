@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -111,9 +110,9 @@ class Stage:
 
     async def apply(self, *examples: str) -> None:
         """Submit packaged manifests, as `brim apply -f` does."""
-        wanted = [entry for name in examples for entry in manifests.parse(example(name).encode(), source=name)]
+        wanted = [one for name in examples for one in manifests.parse(example(name).encode(), source=name)]
         self.say(style(f"$ brim apply {' '.join(f'-f {name}' for name in examples)}", dim=True))
-        answer = Answer.decode(await self.bus.request(subjects.APPLY, json.dumps(wanted).encode(), timeout=ANSWER))
+        answer = Answer.decode(await self.bus.request(subjects.APPLY, manifests.payload(wanted), timeout=ANSWER))
         raise_faults(answer.faults)
         for entry in answer.accepted:
             self.say(f"{entry.ref.kind.lower()}/{entry.ref.name} {entry.change}")

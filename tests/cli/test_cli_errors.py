@@ -8,13 +8,14 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import pytest
+from click.shell_completion import BashComplete
 from click.testing import CliRunner
 
 from cli.__main__ import main
 from cli.commands import COMMANDS, command
 from cli.complaints import sentences
 from cli.demo.play import SCENARIOS
-from cli.main import run
+from cli.main import cli, run
 from cli.options import Duration
 from cli.services import SERVICES, service
 from shared.errors import Fault, Invalid, NotFound
@@ -147,10 +148,18 @@ def test_shells_can_complete(shell: str) -> None:
     assert "_BRIM_COMPLETE" in out
 
 
+def test_schemas_can_be_completed() -> None:
+    completion = BashComplete(cli, {}, "brim", "_BRIM_COMPLETE")
+    assert [item.value for item in completion.get_completions(["schema"], "fleet")] == ["fleet"]
+
+
 def test_schemas_are_listed_and_shown() -> None:
     status, out, _ = call("schema")
     assert status == 0
-    assert "dev.brim.placement.v1" in out.splitlines()
+    assert {"dev.brim.placement.v1", "fleet"} <= set(out.splitlines())
+    status, out, _ = call("schema", "fleet", "-o", "yaml")
+    assert status == 0
+    assert "$id: urn:brim:fleet" in out
     status, out, _ = call("schema", "placement")
     assert status == 0
     assert '"$id": "urn:brim:dev.brim.placement.v1"' in out

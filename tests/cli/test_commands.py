@@ -40,6 +40,7 @@ async def test_a_day_with_the_command_line(tmp_path: Path) -> None:
         await _get(brim)
         await _explain(brim)
         await _describe(brim)
+        await _complete(brim)
         await _plan(brim, play)
         await _scale(brim, play)
         await _cordon(brim)
@@ -179,6 +180,23 @@ async def _describe(brim: CommandLine) -> None:
     assert pool.out.startswith("Cluster: ack (cluster-bj-demo)\n")
     missing = await brim("describe", "pod", "nothing", "-n", "test", "-m", "idc")
     assert missing.err == "Error: pods \"nothing\" not found in cluster(idc) (namespace 'test')\n"
+
+
+async def _complete(brim: CommandLine) -> None:
+    assert await brim.completes("un") == ["uncordon"]
+    assert await brim.completes("get", "stat") == ["statefulsets"]
+    assert "policies" in await brim.completes("get", "p")
+    assert await brim.completes("get", "deploy", "-n", "test", "") == ["qwen3"]
+    assert await brim.completes("get", "nodes", "idc-") == ["idc-cpu", "idc-gpu-0", "idc-gpu-1"]
+    assert await brim.completes("get", "pods", "-m", "cluster-") == ["cluster-bj-demo", "cluster-idc-demo"]
+    assert await brim.completes("get", "pods", "-n", "") == ["default", "test"]
+    assert await brim.completes("scale", "-n", "test", "") == ["deployment/qwen3", "qwen3"]
+    assert await brim.completes("explain", "-n", "test", "deploy/") == ["deploy/qwen3"]
+    assert await brim.completes("describe", "cluster", "a") == ["ack"]
+    assert await brim.completes("describe", "policy", "-n", "test", "v") == ["vllm-deploy-pp"]
+    assert await brim.completes("cordon", "i") == ["idc"]
+    nowhere = CommandLine(brim.data / "nowhere")
+    assert await nowhere.completes("cordon", "") == []
 
 
 async def _plan(brim: CommandLine, play: Play) -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.manifests import read_all
+from cli import manifests
+from cli.manifests import located
+from shared.contracts.base import JsonObject
+from shared.contracts.outcome import FieldFault
 from shared.errors import Invalid, Misconfigured
 
 CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\n"
@@ -17,6 +20,10 @@ def write(folder: Path, **files: str) -> Path:
     for name, content in files.items():
         (folder / f"{name}.yaml").write_text(content, encoding="utf-8")
     return folder
+
+
+def read_all(paths: list[str], *, namespace: str | None) -> list[JsonObject]:
+    return [document.manifest for document in manifests.read_all(paths, namespace=namespace)]
 
 
 def names(paths: list[Path], namespace: str | None = None) -> list[object]:
@@ -87,3 +94,16 @@ def test_simulated_members_need_the_simulator(tmp_path: Path) -> None:
     fleet = "apiVersion: brim.dev/v1alpha1\nkind: Fleet\nmembers:\n- {id: sim, simulated: {}}\n"
     with pytest.raises(Invalid, match="`brim up --fleet FILE` runs it"):
         read_all([str(write(tmp_path, fleet=fleet) / "fleet.yaml")], namespace=None)
+
+
+def test_faults_of_the_intake_are_told_by_file(tmp_path: Path) -> None:
+    folder = write(tmp_path, a="{kind: A}\n---\n{kind: B}", b="{kind: C}")
+    documents = manifests.read_all([str(folder / "a.yaml"), str(folder / "b.yaml")], namespace=None)
+    told = [
+        FieldFault(object="document 1, item 3", field="apiVersion", message="give one"),
+        FieldFault(object="Pod x", message="document 1, item 2 is about the same object as document 1, item 1"),
+    ]
+    assert [(fault.object, fault.message) for fault in located(told, documents)] == [
+        (f"{folder}/b.yaml, document 1", "give one"),
+        ("Pod x", f"{folder}/a.yaml, document 2 is about the same object as {folder}/a.yaml, document 1"),
+    ]

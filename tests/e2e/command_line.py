@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
+from click.shell_completion import BashComplete
 from click.testing import CliRunner
 from pydantic import JsonValue
 
 from cli import connection
 from cli.connection import Connection
-from cli.main import run
+from cli.main import cli, run
 from tests.e2e.harness import WAIT, Play
 
 
@@ -97,6 +98,15 @@ class CommandLine:
 
     async def __call__(self, *arguments: str, given: str = "") -> Result:
         return await asyncio.to_thread(self._run, [*arguments, "--data", str(self.data)], given)
+
+    async def completes(self, *arguments: str) -> list[str]:
+        """What a shell offers for the last of the arguments, which may be empty."""
+        *before, incomplete = arguments
+        command, *rest = before or [""]
+        words = [command, "--data", str(self.data), *rest] if command else []
+        completion = BashComplete(cli, {}, "brim", "_BRIM_COMPLETE")
+        found = await asyncio.to_thread(completion.get_completions, words, incomplete)
+        return [item.value for item in found]
 
     @asynccontextmanager
     async def running(self, *arguments: str) -> AsyncIterator[Running]:
