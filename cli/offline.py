@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -12,10 +12,13 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from services.scheduler.core.engine import SchedulerState
 from services.scheduler.core.fits import takes
+from services.scheduler.core.matching import Policies
 from services.scheduler.core.nodes import Class
-from services.scheduler.core.values import Shape, Taint, Workload
+from services.scheduler.core.values import Policy, Shape, Taint, Workload
 from services.scheduler.intake import changes
-from services.scheduler.intake.changes import Stamp
+from services.scheduler.intake.advice import Advisor
+from services.scheduler.intake.changes import Stamp, Write
+from services.scheduler.intake.checking import Checked
 from services.scheduler.intake.known import Known
 from services.scheduler.normalise import wanted_of
 from shared import described, quantities
@@ -97,9 +100,26 @@ def plan(fleet: Path, wanted: Sequence[Document], previous: Previous) -> Planned
     verdict = changes.apply(sound, Known(), Stamp(now=time.time(), epoch=1, new_uid=lambda: str(uuid4())))
     if faults or verdict.faults:
         return Planned(faults=tuple(FieldFault.of(fault) for fault in (*faults, *verdict.faults)))
-    warnings = tuple(f"{write.desired.ref}: {text}" for write in verdict.writes for text in write.warnings)
+    warnings = tuple(_warnings(sound, verdict.writes))
     decided = _decide(members, [write.desired for write in verdict.writes], previous)
     return Planned(placements=tuple(decided), warnings=warnings)
+
+
+def _warnings(sound: Sequence[Checked], writes: Sequence[Write]) -> Iterator[str]:
+    """What a person should know of what was accepted. That no policy selects an object is a reason in its plan."""
+    known, policies = Known(), Policies()
+    for write in writes:
+        known.put(write.desired, 1)
+        value = wanted_of(write.desired)
+        if isinstance(value, Policy):
+            policies.put(value)
+        for text in write.warnings:
+            yield f"{write.desired.ref}: {text}"
+    about_policies = [checked for checked in sound if checked.policy is not None]
+    advice = Advisor(known, policies).advise(about_policies)
+    for checked in about_policies:
+        for text in advice[checked.ref.key]:
+            yield f"{checked.ref}: {text}"
 
 
 def read_previous(path: Path | None) -> Previous:

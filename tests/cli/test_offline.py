@@ -194,3 +194,24 @@ def test_a_plan_is_shown_with_where_things_are_and_whom_a_reason_concerns(tmp_pa
         "- 3 replicas fit nowhere now; tried again when room appears (Pending)",
         "- idc: 3 nodes: lacking nvidia.com/gpu (needs 1, none free) (InsufficientResources)",
     ]
+
+
+def test_a_policy_that_names_nobody_or_selects_nothing_is_told(tmp_path: Path) -> None:
+    policy = example(POLICIES["hybrid.yaml"]).split("---")[0].replace("[ack]", "[nowhere]")
+    status, _, err = call(
+        *("plan", "--fleet", write(tmp_path, "fleet.yaml", example("hybrid.yaml"))),
+        *("-f", write(tmp_path, "policy.yaml", policy)),
+    )
+    assert status == 0
+    assert err.splitlines()[:2] == [
+        "warning: PropagationPolicy test/vllm-deploy-pp: no member of the fleet is called nowhere; there are ack, idc",
+        "warning: PropagationPolicy test/vllm-deploy-pp: it matches no object yet; "
+        "it takes effect once one that it selects is applied",
+    ]
+
+
+def test_a_fault_names_the_file(tmp_path: Path) -> None:
+    bad = write(tmp_path, "bad.yaml", "---\n{apiVersion: v1, metadata: {name: x}}")
+    status, _, err = call("plan", "--fleet", write(tmp_path, "fleet.yaml", example("hybrid.yaml")), "-f", bad)
+    assert status == 1
+    assert err.startswith(f"Error: {bad}, document 1: kind: give the kind")
