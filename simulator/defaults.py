@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 
 from simulator.objects import Object
@@ -239,6 +240,10 @@ def _priority_class(obj: Object) -> None:
 
 def _secret(obj: Object) -> None:
     obj.setdefault("type", "Opaque")
+    given = obj.pop("stringData", None)
+    if given:  # written for people's convenience, never read back
+        encoded = {key: base64.b64encode(str(text).encode()).decode() for key, text in given.items()}
+        obj["data"] = {**(obj.get("data") or {}), **encoded}
 
 
 def _claim(obj: Object) -> None:

@@ -349,3 +349,12 @@ async def test_server_side_apply_takes_no_unknown_field() -> None:
         refused = await api.apply(api.apps("deployments", "web"), misspelt(), "test")
         assert refused.status == 500
         assert ".spec.replicass: field not declared in schema" in refused.body["message"]
+
+
+async def test_text_of_a_secret_is_stored_encoded() -> None:
+    async with kubernetes_api() as api:
+        body = {"metadata": {"name": "s"}, "data": {"a": "eA=="}, "stringData": {"b": "y"}}
+        made = (await api.create(api.core("secrets"), body)).body
+        assert (made["data"], "stringData" in made) == ({"a": "eA==", "b": "eQ=="}, False)
+        changed = await api.patch(api.core("secrets", "s"), {"stringData": {"a": "z"}})
+        assert changed.body["data"] == {"a": "eg==", "b": "eQ=="}
