@@ -70,7 +70,8 @@ async def _bad_version(stage: Stage) -> None:
 
 def _version(image: str, *, ready: bool = True) -> JsonObject:
     """The example's Deployment with another image. ready: whether its pods get ready in a simulated member."""
-    found = manifests.parse(example("qwen-rollout.yaml").encode(), source="qwen-rollout.yaml")
+    documents = manifests.parse(example("qwen-rollout.yaml").encode(), source="qwen-rollout.yaml")
+    found = [document.manifest for document in documents]
     deployment = next(one for one in found if one["kind"] == "Deployment")
     spec = object_of(deployment, "spec")
     template = object_of(spec, "template")
