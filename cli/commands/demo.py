@@ -22,9 +22,9 @@ from shared.settings import load
 def demo(context: click.Context, scenario: str, speed: float, log_level: str) -> None:
     """Play a scenario on this machine, step by step; the status is 0 only if every step was seen.
 
-    default: hybrid, then descheduling. burst: serverless instances inside a member. rollout: a new
-    version over two members, approved step by step. Needs nothing but brim itself, and
-    leaves nothing behind.
+    default: hybrid, then descheduling. burst: serverless instances inside a member. rollout: a new version in two
+    members, approved step by step. waves: a new version over three members, one after the other. Needs nothing but
+    brim itself, and leaves nothing behind.
 
     \b
     Examples:

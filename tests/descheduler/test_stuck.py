@@ -129,6 +129,7 @@ CASES = [
         (status(pending(1, 40), autoscaler="h"),),
         unmovable=("idc",),
     ),
+    Case("a batch of a rollout", placed(share()), (status(pending(1, 40), rolling=True),), unmovable=("idc",)),
     Case(
         "ordered pods: from the stuck ordinal up",
         placed(share(5), kind="StatefulSet"),

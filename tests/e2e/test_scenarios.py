@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.demo import burst, descheduling, gpu_burst, hybrid, multi_region, rollout
+from cli.demo import burst, descheduling, gpu_burst, hybrid, multi_region, rollout, waves
 from tests.e2e.harness import playing
 
 
@@ -19,8 +19,9 @@ from tests.e2e.harness import playing
         ("burst.yaml", burst),
         ("burst.yaml", gpu_burst),
         ("rollout-fleet.yaml", rollout),
+        ("waves-fleet.yaml", waves),
     ],
-    ids=["hybrid", "multi-region", "descheduling", "burst", "gpu burst", "rollout"],
+    ids=["hybrid", "multi-region", "descheduling", "burst", "gpu burst", "rollout", "waves"],
 )
 async def test_every_step_is_seen(tmp_path: Path, fleet: str, scenario: object) -> None:
     async with playing(tmp_path, fleet) as play:

@@ -78,11 +78,17 @@ def _is_judged(placement: Placement, share: Share, status: Status) -> bool:
 
 
 def _why_unmovable(share: Share, status: Status) -> str:
-    """A Job moves by delete and create, so only while nothing of it is done."""
+    """A Job moves by delete and create, so only while nothing of it is done.
+
+    In mid-rollout the Pending pods are mostly the new version's: to move them would carry a batch that does not fit
+    over to the other members, past their own steps.
+    """
     if share.autoscaled or status.autoscaler is not None:
         return f"the autoscaler {status.autoscaler or ''} owns its replica count there".replace("  ", " ")
     if status.ref.kind == "Job" and status.succeeded > 0:
         return f"{status.succeeded} of its pods have succeeded there"
+    if status.rolling:
+        return "a rollout is under way there: approve its next step, undo it, or make room"
     return ""
 
 
