@@ -21,7 +21,9 @@ A machine reads `error.code`, a CamelCase reason like Kubernetes' own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 
 class BrimError(Exception):
@@ -134,3 +136,15 @@ class TooLarge(Permanent):
 
 class Misconfigured(Permanent):
     code = "Misconfigured"
+
+
+E = TypeVar("E", bound=Exception)
+
+
+def leaves(group: BaseExceptionGroup[E]) -> Iterator[E]:
+    """The errors in a group, and in groups inside it."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaves(error)
+        else:
+            yield error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import anyio
 
 from services.inventory.around import Around
@@ -12,7 +10,7 @@ from services.inventory.kinds import Kinds
 from services.inventory.metrics import InventoryMetrics
 from services.inventory.policies import Policies
 from shared.backoff import Backoff, Retries
-from shared.errors import LeaseLost
+from shared.errors import LeaseLost, leaves
 from shared.service import ServiceContext
 
 LEASE = "inventory"
@@ -33,17 +31,9 @@ async def run(context: ServiceContext) -> None:
                 active.append(fleet)
                 await fleet.run()
         except* LeaseLost as lost:
-            for error in _all(lost):
+            for error in leaves(lost):
                 context.log.warning("%s", error)
                 lease.exceed(error.epoch)
         finally:
             active.clear()
         await anyio.sleep(retries.next_delay())
-
-
-def _all(lost: BaseExceptionGroup[LeaseLost]) -> Iterator[LeaseLost]:
-    for error in lost.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _all(error)
-        else:
-            yield error

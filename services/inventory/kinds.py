@@ -1,10 +1,12 @@
-"""Which kinds have to be watched in the members: those that DESIRED holds, and those that STATUS tells of."""
+"""Which kinds have to be watched in the members: those that DESIRED holds, those that STATUS tells of, and Kubernetes'
+own workloads in any case: where the streams were lost, members alone still know what runs there."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import Final
 
 from shared.contracts import own_kinds
 from shared.contracts.refs import ObjectRef
@@ -23,12 +25,19 @@ class WatchedKind:
         return cls(ref.group, ref.version, ref.kind)
 
 
+ALWAYS: Final = (
+    WatchedKind("apps", "v1", "Deployment"),
+    WatchedKind("apps", "v1", "StatefulSet"),
+    WatchedKind("batch", "v1", "Job"),
+)
+
+
 class Kinds:
     """Grows while the process runs and never shrinks: objects of a kind outlive the last wish for one."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], WatchedKind] = {}
-        self._order: list[WatchedKind] = []
+        self._known: dict[tuple[str, str], WatchedKind] = {(kind.kind, kind.group): kind for kind in ALWAYS}
+        self._order: list[WatchedKind] = list(ALWAYS)
         self._grown = asyncio.Event()
 
     def knows(self, kind: str, group: str) -> bool:

@@ -18,12 +18,13 @@ from services.scheduler.intake.known import Known
 from services.scheduler.metrics import SchedulerMetrics
 from services.scheduler.normalise import workload_of
 from services.scheduler.publishing import Epoch, Publisher, Sequences
+from services.scheduler.restoring import Legacy
 from services.scheduler.tidying import Tidying
 from shared import workloads
 from shared.backoff import Backoff, Retries
 from shared.bus import Message
 from shared.contracts.refs import ObjectRef
-from shared.errors import LeaseLost
+from shared.errors import LeaseLost, leaves
 from shared.rejecting import reject
 from shared.service import ServiceContext, root_tasks
 from shared.settings import SchedulerSettings
@@ -37,6 +38,7 @@ async def run(context: ServiceContext) -> None:
     workloads.install(context.settings.workload_kinds)
     metrics = SchedulerMetrics(context.metrics)
     leading: list[Leader] = []
+    legacy: Legacy | None = None
     lease = context.bus.lease(LEASE, ttl=context.settings.scheduler.lease_ttl)
     context.health.add_check(LEASE, lambda: bool(leading) and leading[0].ready, standby=lambda: lease.standing_by)
     retries = Retries(AGAIN)
@@ -46,10 +48,12 @@ async def run(context: ServiceContext) -> None:
             async with lease.held() as epoch:
                 metrics.leading.set(1)
                 context.log.info("this scheduler leads (epoch %d)", epoch)
-                leading[:] = [Leader(context, metrics, epoch)]
+                leading[:] = [Leader(context, metrics, epoch, legacy)]
                 await leading[0].run()
         except* LeaseLost as lost:
             context.log.warning("%s; it stands by", lost.exceptions[0])
+            legacy = leading[0].legacy if leading else None
+            lease.exceed(max(error.epoch for error in leaves(lost)))
             await anyio.sleep(retries.next_delay())
         finally:
             leading.clear()
@@ -62,8 +66,11 @@ def rules_of(settings: SchedulerSettings) -> Rules:
 class Leader:
     """All that works under one epoch of the lease. State is built anew from the streams each time."""
 
-    def __init__(self, context: ServiceContext, metrics: SchedulerMetrics, lease: int) -> None:
-        epoch = Epoch(lease)
+    def __init__(
+        self, context: ServiceContext, metrics: SchedulerMetrics, lease: int, legacy: Legacy | None = None
+    ) -> None:
+        epoch = self._epoch = Epoch(lease)
+        self._legacy = legacy if legacy is not None and legacy.is_of_use(lease) else None
         bus, clock, settings = context.bus, context.clock, context.settings.scheduler
         self._bus = bus
         self._clock = clock
@@ -90,11 +97,20 @@ class Leader:
             preserves=self._preserves,
             advise=Advisor(self._known, self._following.policies).advise,
             is_rolling=self.state.is_rolling,
+            held_uid=lambda key: self.state.held_uid(key, epoch.value),
             has_revision=lambda uid, number: self._tidying.has_revision(uid, number),
             metrics=metrics,
         )
         self._gates = Gates(self.state, self._following.rollouts, self._deciding.wake)
         self._planner = Planner(bus, clock, self.state, self._known, self._following.units)
+
+    @property
+    def legacy(self) -> Legacy | None:
+        """For whoever leads next; None where this one never knew everything itself."""
+        if not self._following.is_caught_up:
+            return self._legacy
+        wishes = tuple(entry.desired for entry in self._known)
+        return Legacy(self._epoch.value, wishes, tuple(self.state.placements()))
 
     @property
     def ready(self) -> bool:
@@ -113,6 +129,9 @@ class Leader:
     async def _work(self) -> None:
         """Nothing is judged or decided before everything is known."""
         await self._following.caught_up()
+        if self._legacy is not None:
+            await self._following.restoring.inherit(self._legacy)
+            self._legacy = None
         with heap.mostly_state():
             await root_tasks(
                 {

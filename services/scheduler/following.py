@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TypeVar
 
 import anyio
@@ -20,6 +20,7 @@ from services.scheduler.mending import legible, mended
 from services.scheduler.metrics import SchedulerMetrics
 from services.scheduler.normalise import gone, wanted_of
 from services.scheduler.publishing import Epoch, Sequences
+from services.scheduler.restoring import Restoring
 from services.scheduler.rollouts import FleetRollouts
 from services.scheduler.tidying import Tidying
 from services.scheduler.units import Units
@@ -42,6 +43,7 @@ log = logging.getLogger("brim.scheduler")
 
 ASK_AGAIN = Backoff(base=1.0, maximum=15.0)  # for a snapshot that does not come
 StoredT = TypeVar("StoredT", Desired, Placement)
+T = TypeVar("T")
 STREAMS = ("DESIRED", "PLACEMENT", "STATUS", "PODS", "OUTCOME")
 
 
@@ -73,6 +75,7 @@ class Following:
         self._tidying = tidying
         self._metrics = metrics
         self._binding = binding
+        self.restoring = Restoring(bus, state, known, sequences)
         self.policies = Policies()
         self.units = Units(known)
         self.rollouts = FleetRollouts(state)
@@ -116,6 +119,10 @@ class Following:
             self._deciding.wake()
             self._binding.wake()
 
+    def _start(self, task: Callable[[T], Coroutine[None, None, None]], about: T) -> None:
+        assert self._group is not None
+        self._group.start_soon(task, about)
+
     async def _go_on(self, view: View, handler: Callable[[Change], Awaitable[None]]) -> None:
         async for change in view.changes():
             await handler(change)
@@ -134,10 +141,13 @@ class Following:
                 self.take(found[1], found[0].headers)
 
     async def _on_desired_gone(self, subject: str) -> None:
-        """What is known may be newer than a view that lags behind: ask the stream itself."""
+        """What is known may be newer than a view that lags behind: ask the stream itself. Absence never deletes."""
         entry = self._known.get(subjects.object_key(subject))
-        last = await self._bus.last("DESIRED", subject) if entry else None
+        last = await self.restoring.last("DESIRED", subject) if entry else None
         if entry is None or (last is not None and not last.removed):
+            return
+        if last is None and entry.desired.deleted is None:
+            self._start(self.restoring.desired, entry.desired)
             return
         self._known.remove(entry.desired.ref.key, last.sequence if last else 0)
         ref = entry.desired.ref
@@ -206,7 +216,9 @@ class Following:
         key = subjects.object_key(change.subject)
         message = change.message
         if message is None:
-            self._sequences.seen_removed(key)
+            before = self._state.explain(key)
+            if not self._sequences.seen_removed(key) and before is not None:
+                self._start(self.restoring.placement, before.ref)
             return
         if message.sequence <= self._sequences.get(key):
             return
@@ -232,6 +244,9 @@ class Following:
             self._deciding.heard(due, {})
             return
         status = legible(Status, change.message, skip=3)
+        if status is not None:
+            known = self._state.is_known(status.ref.key) or self._known.was_removed(status.ref.key)
+            self._epoch.applied(status, leads=self.is_caught_up, known=known)
         if status is not None and (due := self._state.on_status(status)):
             self._deciding.heard(due, telemetry.extract(change.message.headers))
 

@@ -16,6 +16,7 @@ from shared.bus import Bus, Message
 from shared.contracts import subjects
 from shared.contracts.placement import Placement, Reason, Seen
 from shared.contracts.refs import ObjectRef
+from shared.contracts.status import Status
 from shared.errors import BusUnavailable, LeaseLost, WriteConflict
 
 log = logging.getLogger("brim.scheduler")
@@ -39,10 +40,28 @@ class Epoch:
         """An order of a former leader."""
         self.value = max(self.value, epoch + 1)
 
+    def applied(self, status: Status, *, leads: bool, known: bool) -> None:
+        """The order of what runs in a member. leads: all was taken in, so that the epoch is settled by now. known:
+        something is known of the object, or it was deleted under this epoch.
+
+        Raises LeaseLost where it is of a later epoch, or of this one though nobody here placed it: somebody else leads,
+        or the streams were lost and count anew. Our own placements would be taken for old ones.
+        """
+        if not leads:
+            self.seen(status.order.epoch)
+        elif status.order.epoch > self.value or (status.order.epoch == self.value and not known):
+            where = f"{status.ref} in member {status.member}"
+            raise LeaseLost(
+                f"{where} was placed under epoch {status.order.epoch}: this one is older", epoch=status.order.epoch
+            )
+
     def check(self, placement: Placement) -> None:
         """Raises LeaseLost when somebody who leads after us wrote it."""
         if placement.order.epoch > self.value:
-            raise LeaseLost(f"{placement.ref} was placed under epoch {placement.order.epoch}: another scheduler leads")
+            raise LeaseLost(
+                f"{placement.ref} was placed under epoch {placement.order.epoch}: another scheduler leads",
+                epoch=placement.order.epoch,
+            )
 
 
 class Sequences:
@@ -64,10 +83,13 @@ class Sequences:
         self.put(key, sequence)
         self._removed.add(key)
 
-    def seen_removed(self, key: WorkloadKey) -> None:
+    def seen_removed(self, key: WorkloadKey) -> bool:
+        """Nothing is there any more. Whether that was asked for."""
+        asked_for = key in self._removed or key not in self._last
         if key in self._removed:
             self._removed.discard(key)
             del self._last[key]
+        return asked_for
 
 
 class Publisher:

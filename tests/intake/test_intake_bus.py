@@ -52,6 +52,7 @@ class Desk:
             advise=lambda sound: {checked.ref.key: ("think twice",) for checked in sound},
             is_rolling=lambda _key: False,
             has_revision=lambda _uid, _number: True,
+            held_uid=lambda _key: "",
             metrics=SchedulerMetrics(Metrics("scheduler")),
         )
 

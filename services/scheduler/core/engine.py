@@ -12,6 +12,7 @@ from services.scheduler.core.decision import decide
 from services.scheduler.core.filtering import Fleet
 from services.scheduler.core.matching import Policies
 from services.scheduler.core.records import Record, Records, components_in, kept, learned, needs_status
+from services.scheduler.core.regained import held_uid, regained
 from services.scheduler.core.room import FleetRoom
 from services.scheduler.core.values import (
     Decision,
@@ -194,6 +195,19 @@ class SchedulerState:
         needed = needs_status(record.workload, record.placement, old, status)
         return self._queue([status.ref.key], self._due) if needed else _NOBODY
 
+    def held_uid(self, key: WorkloadKey, epoch: int) -> str:
+        """See `regained.held_uid`; of an object that is not known otherwise."""
+        return "" if self.is_known(key) else held_uid(self._records.peek(key).statuses.values(), epoch)
+
+    def placements(self) -> list[Placement]:
+        """Those in force, of everything that is known."""
+        return self._records.placements()
+
+    def is_known(self, key: WorkloadKey) -> bool:
+        """Somebody wants it, or did, and it is not gone yet."""
+        record = self._records.peek(key)
+        return record.workload is not None or record.placement is not None
+
     def is_rolling(self, key: WorkloadKey) -> bool:
         """Whether this Rollout is in the middle of its steps in some member."""
         statuses = self._records.peek(key).statuses.values()
@@ -274,6 +288,7 @@ class SchedulerState:
             record = self._records.get(key)
             if record.workload is None:
                 continue
+            self._regain(record, record.workload)
             decision = self._decide(record, now)
             record.request = None
             self._set_alarm(key, decision.due)
@@ -281,6 +296,13 @@ class SchedulerState:
                 return decision
             self._wait(record)
         return None
+
+    def _regain(self, record: Record, workload: Workload) -> None:
+        """Where no placement is known, what members hold stands in for it."""
+        if record.placement is None:
+            found = regained(workload, record.statuses_of(workload.uid))
+            if found is not None:
+                self._put_in_force(record, found)
 
     @property
     def is_due(self) -> bool:

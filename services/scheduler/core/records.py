@@ -98,6 +98,11 @@ class Records:
     def keys(self) -> Iterator[WorkloadKey]:
         return (key for key, record in self._all.items() if record.workload is not None)
 
+    def placements(self) -> list[Placement]:
+        """Those in force, of all that is wanted."""
+        wanted = (record.placement for record in self._all.values() if record.workload is not None)
+        return [placement for placement in wanted if placement is not None]
+
     def index(self, old: Workload | None, workload: Workload | None) -> None:
         """Where `selected_by` finds it from now on."""
         before, after = _places(old), _places(workload)

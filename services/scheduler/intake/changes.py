@@ -40,7 +40,7 @@ class Stamp:
     """What a change is marked with. epoch: of the writer's lease. max_payload: bytes that the server takes.
 
     is_rolling: whether some member is in the middle of what this Rollout says. has_revision: whether an older template
-    of this uid and number is kept.
+    of this uid and number is kept. held_uid: under which members hold such an object that DESIRED lost; empty for none.
     """
 
     now: float
@@ -49,6 +49,7 @@ class Stamp:
     max_payload: int = 1024 * 1024
     is_rolling: Callable[[Key], bool] = lambda _key: False
     has_revision: Callable[[str, int], bool] = lambda _uid, _number: True
+    held_uid: Callable[[Key], str] = lambda _key: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,7 @@ def _twin(ref: ObjectRef, known: Known) -> str | None:
 def _created(checked: Checked, stamp: Stamp, expected: int) -> Write:
     desired = Desired.model_construct(  # all of it was checked: to validate it anew would walk the manifest
         ref=checked.ref,
-        uid=stamp.new_uid(),
+        uid=_uid_of(checked, stamp),
         generation=1,
         revision=1 if checked.workload else 0,
         order=Order(epoch=stamp.epoch, counter=1),
@@ -237,6 +238,13 @@ def _created(checked: Checked, stamp: Stamp, expected: int) -> Write:
         changed_at=stamp.now,
     )
     return write_of(desired, "created", expected, warnings=checked.warnings)
+
+
+def _uid_of(checked: Checked, stamp: Stamp) -> str:
+    """A Job that is submitted again is another one, whatever is left of the first: it runs anew."""
+    runs_once = checked.workload is not None and checked.workload.completions_path
+    held = "" if runs_once else stamp.held_uid(checked.ref.key)
+    return held or stamp.new_uid()
 
 
 def _configured(checked: Checked, present: Desired, manifest: JsonObject, stamp: Stamp, expected: int) -> Write:

@@ -72,6 +72,7 @@ class Intake:
         advise: Advise,
         is_rolling: Callable[[Key], bool],
         has_revision: Callable[[str, int], bool],
+        held_uid: Callable[[Key], str],
         metrics: SchedulerMetrics,
     ) -> None:
         self._bus = bus
@@ -82,6 +83,7 @@ class Intake:
         self._advise = advise
         self._is_rolling = is_rolling
         self._has_revision = has_revision
+        self._held_uid = held_uid
         self._metrics = metrics
         self._store = Store(bus, known, on_stored)
         self._serving: set[str] = set()
@@ -204,7 +206,13 @@ class Intake:
 
     def _stamp(self) -> Stamp:
         return Stamp(
-            self._clock.now(), self._epoch, _new_uid, self._bus.max_payload, self._is_rolling, self._has_revision
+            self._clock.now(),
+            self._epoch,
+            _new_uid,
+            self._bus.max_payload,
+            self._is_rolling,
+            self._has_revision,
+            self._held_uid,
         )
 
     def _read_apply(self, data: bytes) -> _Ask:

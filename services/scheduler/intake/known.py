@@ -38,6 +38,10 @@ class Known:
         entry = self.get(key)
         return entry.desired if entry and entry.desired.deleted is None else None
 
+    def was_removed(self, key: Key) -> bool:
+        """It was there, and was deleted, not long ago."""
+        return key in self._removed
+
     def sequence(self, key: Key) -> int:
         """What the next write of the object is fenced by; 0 where nothing was ever written."""
         entry = self.get(key)
