@@ -68,9 +68,9 @@ class ToldPods:
             self._by_namespace.setdefault(key[0], set()).add(key)
             (self._from_afar.add if seen.counts_from_afar else self._from_afar.discard)(key)
         widened = self._sight.put(key, seen)
-        self._judge(key, seen)
         if widened:
-            self._widen(widened)
+            self._widen(widened, key)  # first: who counts for a pod is told before the pod itself
+        self._judge(key, seen)
         for instance in self._instances.of_name(key):  # whose pod it was may have gone, or another taken its name
             self.changed.raise_(instance)
 
@@ -101,12 +101,12 @@ class ToldPods:
             return
         self.changed.raise_(key)
 
-    def _widen(self, widened: Widened) -> None:
+    def _widen(self, widened: Widened, by: Key) -> None:
         namespaces = set(widened.namespaces)
         if widened.selectors:
             namespaces |= {name for name in self._by_namespace if self._sight.looks_at(name)}
         for namespace in namespaces:
-            self.look_again(self._by_namespace.get(namespace, ()))
+            self.look_again(self._by_namespace.get(namespace, set()) - {by})
         if widened.afar:
             self.look_again(self._from_afar)
 

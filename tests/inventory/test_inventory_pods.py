@@ -173,6 +173,20 @@ async def test_pods_of_others_are_told_only_where_they_count(fleetside, eventual
         await eventually(tells(side))
 
 
+async def test_pods_that_count_for_a_new_one_are_told_before_it(fleetside, eventually) -> None:
+    """Else it would be decided about as if they were not there."""
+    async with fleetside(FLEET, join=["idc"]) as side, side.inventory(), side.client("idc") as client:
+        there = [f"there-{number}" for number in range(20)]
+        for name in there:
+            await client.create(pod(name, scheduler="default-scheduler"))
+        pods = side.members["idc"].store.every
+        await eventually(lambda: all(one["status"].get("phase") == "Running" for one in pods("pods")))
+        await client.create(pod("ours"))
+        await eventually(tells(side, "ours", *there))
+        history = await side.bus.history("PODS", subjects.pods("idc"))
+        assert subjects.pod_of(history[-1].subject)[2] == "ours"
+
+
 async def test_a_policy_tells_of_pods_that_name_another_scheduler(fleetside, eventually) -> None:
     gate = {"schedulingGates": [{"name": "wait"}]}  # nobody binds it
     async with fleetside(FLEET, join=["idc"]) as side, side.inventory(), side.client("idc") as client:
