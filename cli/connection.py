@@ -21,7 +21,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.errors import BusUnavailable, Misconfigured
-from shared.service import make_clock
 from shared.settings import Settings
 
 FILE = "connection.json"
@@ -63,7 +62,7 @@ def find(settings: Settings, *, server: str | None, data: Path | None) -> Target
     if server is not None:
         require_address(server, "--server")
     if server is None and (settings.bus.url or os.environ.get("NATS_URL")):
-        clock = known.clock if known is not None and data is not None else make_clock(settings.clock)
+        clock = known.clock if known is not None and data is not None else settings.clock.clock()
         return Target(settings, clock, settings.kubeconfig, "the environment")
     if server is None and known is None:
         raise Misconfigured(
@@ -78,7 +77,7 @@ def find(settings: Settings, *, server: str | None, data: Path | None) -> Target
     same = known is not None and server in (None, known.server)
     return Target(
         settings.model_copy(update={"bus": bus}),
-        known.clock if known is not None and same else make_clock(settings.clock),
+        known.clock if known is not None and same else settings.clock.clock(),
         known.kubeconfig if known is not None and same else settings.kubeconfig,
         "--server" if server else str(folder / FILE),
     )

@@ -17,7 +17,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from shared.clock import Clock
 from shared.errors import BrimError, Misconfigured
 from shared.health import Health
 from shared.metrics import Metrics
-from shared.settings import ClockSettings, LogSettings, Settings, load
+from shared.settings import LogSettings, Settings, load
 
 MISCONFIGURED = 2  # exit status
 FAILED = 1
@@ -55,11 +54,6 @@ class ServiceContext:
 Main = Callable[[ServiceContext], Awaitable[None]]
 
 
-def make_clock(settings: ClockSettings) -> Clock:
-    """The fleet's clock; without an epoch, fleet time and real time agree now."""
-    return Clock(speed=settings.speed, epoch=time.time() if settings.epoch is None else settings.epoch)
-
-
 @asynccontextmanager
 async def service_context(
     name: str,
@@ -77,7 +71,7 @@ async def service_context(
     health.add_check(name, lambda: False)  # not ready before the service has put its own check in this one's place
     health.add_check("bus", lambda: bool(connected) and connected[0].connected)
     log = logging.getLogger(f"brim.{name}")
-    clock = clock or make_clock(settings.clock)
+    clock = clock or settings.clock.clock()
     if bus is not None:
         connected.append(bus)
         yield ServiceContext(name, bus, clock, settings, health, metrics, log)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from shared.clock import Clock
 from shared.errors import Misconfigured
 
 PREFIX = "BRIM_"
@@ -96,6 +98,10 @@ class ClockSettings(Section):
         float | None,
         why("Unix seconds", "When fleet time and real time agree; all processes of a fast fleet must share it."),
     ] = None
+
+    def clock(self) -> Clock:
+        """The fleet's clock; without an epoch, fleet time and real time agree now."""
+        return Clock(speed=self.speed, epoch=time.time() if self.epoch is None else self.epoch)
 
 
 class HealthSettings(Section):

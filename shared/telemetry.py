@@ -18,7 +18,6 @@ import anyio
 import anyio.to_thread
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
@@ -96,6 +95,9 @@ def setup(settings: TelemetrySettings, *, service: str) -> None:
     """Begin to record and export spans, where an endpoint is set. Calling it again changes nothing."""
     if not settings.otlp_endpoint or _tracing.provider is not None:
         return
+    # Loaded where it is used alone: no command of the command line exports, and each starts sooner without it.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
     exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint.rstrip("/") + "/v1/traces", timeout=10)
     _record(BatchSpanProcessor(exporter), service, settings.sample_ratio)
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from shared.clock import parse_rfc3339
 from simulator import selectors
-from simulator.instances import bill
 from simulator.objects import Object, condition, deleting, labels, name, spec, status
 from simulator.resources import CONTAINER_GROUPS
 
@@ -255,6 +254,8 @@ def _event(obj: Object, now: float) -> Cells:
 
 
 def _container_group(obj: Object, now: float) -> Cells:
+    from simulator.instances import bill  # brings numpy along, which `brim get` need not wait for
+
     seconds, cost = bill(obj, now)
     inner = spec(obj)
     return [

@@ -165,6 +165,20 @@ def test_schemas_are_listed_and_shown() -> None:
     assert '"$id": "urn:brim:dev.brim.placement.v1"' in out
 
 
+def test_commands_load_only_what_they_need() -> None:
+    """Each starts a process, for people who wait: what takes long to load is for those that run services or plan."""
+    heavy = ("numpy", "kubernetes_asyncio", "prometheus_client", "services", "opentelemetry.exporter")
+    names = [name for name in COMMANDS if name not in ("demo", "up", "run")]
+    code = f"""
+import sys
+from cli.commands import command
+for name in {names}: command(name)
+print([name for name in {heavy} if name in sys.modules])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
 def test_no_command_has_a_name_that_does_not_load() -> None:
     assert all(command(name) is not None for name in COMMANDS)
     assert command("nothing") is None
