@@ -19,9 +19,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from cli.demo.observer import DEPLOYMENTS, Observer, is_unscheduled, replicas
+from cli.demo.observer import DEPLOYMENTS, POOL_LABEL, Observer, is_unscheduled, replicas
 from cli.demo.stage import Stage, staged
-from cli.json_values import text
+from cli.json_values import table_of, text
 from cli.up import example
 from shared import fleet as fleet_file
 from shared.bus import Bus
@@ -108,6 +108,11 @@ class Play:
     def waiting(self, namespace: str, app: str, member: str) -> int:
         return sum(is_unscheduled(entry.manifest) for entry in self.observer.pods(namespace, app, member))
 
+    def added_nodes(self, member: str) -> list[JsonObject]:
+        """Those that its autoscaler added."""
+        labels = (table_of(node, "metadata", "labels") for node in self.observer.nodes(member))
+        return [entry for entry in labels if POOL_LABEL in entry]
+
     def asked(self, ref: ObjectRef) -> dict[str, int]:
         """Replicas that each member's own object asks for; members without the object are left out."""
         return {
@@ -116,8 +121,9 @@ class Play:
             if text(entry.manifest, "metadata", "name") == ref.name
         }
 
-    async def would_place(self, ref: ObjectRef, count: int) -> dict[str, int]:
-        """Replicas per member if the object were scaled to so many. Raises BusUnavailable while nobody can say."""
+    async def would_place(self, ref: ObjectRef, count: int) -> dict[str, tuple[int, int]]:
+        """Replicas per member if the object were scaled to so many, and how many of them on nodes still to be added.
+        Raises BusUnavailable while nobody can say."""
         last = await self.bus.last("DESIRED", subjects.desired(ref))
         assert last is not None
         manifest = Desired.decode(last.data).manifest
@@ -125,7 +131,7 @@ class Play:
         assert isinstance(spec, dict)
         question = Plan(manifests=json.dumps({**manifest, "spec": {**spec, "replicas": count}}))
         planned = Planned.decode(await self.bus.request(subjects.PLAN, question.encode()))
-        return {share.member: share.replicas for entry in planned.placements for share in entry.shares}
+        return {share.member: (share.replicas, share.elastic) for entry in planned.placements for share in entry.shares}
 
     async def decided(self, ref: ObjectRef, condition: Callable[[Placement], bool]) -> Placement:
         """Wait until one of an object's placements, in force or superseded, is so."""
@@ -141,13 +147,16 @@ class Play:
                 await anyio.sleep(0.02)
         pytest.fail(f"{ref} was never placed so\n{await self.decisions()}")
 
-    async def has_room(self, ref: ObjectRef, wanted: dict[str, int]) -> None:
-        """Wait until the scheduler would place it so: what left a moment ago has given its room back."""
-        found: dict[str, int] = {}
+    async def has_room(self, ref: ObjectRef, wanted: dict[str, tuple[int, int]]) -> None:
+        """Wait until the scheduler would place it so: what left a moment ago has given its room back.
+
+        wanted: per member the replicas, and how many of them on nodes still to be added.
+        """
+        found: dict[str, tuple[int, int]] = {}
         with anyio.move_on_after(WAIT):
             while found != wanted:
                 try:
-                    found = await self.would_place(ref, sum(wanted.values()))
+                    found = await self.would_place(ref, sum(replicas for replicas, _ in wanted.values()))
                 except BusUnavailable:
                     await anyio.sleep(0.1)
                 await anyio.sleep(0.02)
@@ -197,7 +206,7 @@ class Play:
         placements = [Placement.decode(message.data) for message in messages if not message.removed]
         return "\n".join(
             f"{entry.ref} {entry.order} {entry.cause} wanted={entry.wanted} pending={entry.pending} "
-            f"{[(s.member, s.replicas, s.retiring, s.present) for s in entry.shares]} "
+            f"{[(s.member, s.replicas, s.elastic, s.retiring, s.present) for s in entry.shares]} "
             f"{[reason.message for reason in entry.reasons]}"
             for entry in placements
         )
