@@ -100,7 +100,7 @@ class Following:
             "OUTCOME": self._on_outcome,
             "PODS": self._binding.on_pod,
         }
-        views = {stream: self._bus.view(stream) for stream in STREAMS}
+        views = {stream: self._bus.view(stream, lean=True) for stream in STREAMS}
         async with anyio.create_task_group() as group:
             self._group = group
             for view in views.values():

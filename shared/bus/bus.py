@@ -315,10 +315,11 @@ class Bus:
 
     # -- state -----------------------------------------------------------------------------------------------
 
-    def view(self, stream: str, subjects: Sequence[str] = (), *, resync: float = 60.0) -> View:
+    def view(self, stream: str, subjects: Sequence[str] = (), *, resync: float = 60.0, lean: bool = False) -> View:
         """A live map subject → newest message. subjects: filters, all of the stream's when empty.
-        resync: seconds between two comparisons with the stream. Run it in a task group."""
-        return View(self._connection, stream, tuple(subjects), resync)
+        resync: seconds between two comparisons with the stream. lean: for one reader of `changes`, who keeps what he
+        needs: the map forgets what messages say once they were handed out. Run it in a task group."""
+        return View(self._connection, stream, tuple(subjects), resync, lean=lean)
 
     def follow(
         self,

@@ -32,6 +32,10 @@ class Message:
         """A tombstone of `Bus.remove`: the subject holds nothing any more. Views translate it to absence."""
         return names.REMOVED in self.headers
 
+    def without_words(self) -> Message:
+        """That it is there, and nothing of what it says."""
+        return Message(self.subject, b"", self.sequence, NO_HEADERS, self.delivered, self.published_at)
+
 
 @dataclass(frozen=True, slots=True)
 class Change:

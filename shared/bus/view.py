@@ -42,13 +42,18 @@ class View:
 
     After a reconnection, a loss or a deleted consumer everything is replayed; every `resync` seconds the subjects
     are compared with the stream's, which finds purged ones. What `Bus.remove` took away goes at once.
+
+    lean: for one reader, who keeps what he needs: once `changes` has begun, the map forgets what messages say.
     """
 
-    def __init__(self, connection: Connection, stream: str, subjects: tuple[str, ...], resync: float) -> None:
+    def __init__(
+        self, connection: Connection, stream: str, subjects: tuple[str, ...], resync: float, *, lean: bool
+    ) -> None:
         self._connection = connection
         self._stream = stream
         self._subjects = subjects
         self._resync = resync
+        self._lean = lean
         self._items: dict[str, Message] = {}
         self._tombstones: set[str] = set()
         self._feeds: set[_Feed] = set()
@@ -74,6 +79,8 @@ class View:
         it is taken comes once, with its newest state. Iterators are independent of each other."""
         feed = _Feed(Change(subject, message) for subject, message in self._items.items())
         self._feeds.add(feed)
+        if self._lean:
+            self._items.update({subject: message.without_words() for subject, message in self._items.items()})
         try:
             while True:
                 await feed.filled.wait()
@@ -118,7 +125,7 @@ class View:
                 self._drop(message.subject)
             elif known is None or known.sequence != message.sequence or known.published_at != message.published_at:
                 self._tombstones.discard(message.subject)
-                self._items[message.subject] = message
+                self._items[message.subject] = message.without_words() if self._lean and self._feeds else message
                 self._tell(Change(message.subject, message))
 
     def _drop(self, subject: str) -> None:

@@ -80,6 +80,24 @@ class TestView:
                 await bus.publish(f"brim.status.{subject}", b"")
             await eventually(lambda: data(view).keys() == {"brim.status.idc.a.b", "brim.status.ack.x"})
 
+    async def test_a_lean_one_hands_out_all_and_keeps_no_words(self, bus: Bus, eventually: Callable) -> None:
+        await bus.publish("brim.status.idc.a", b"1")
+        view, seen = bus.view("STATUS", lean=True), []
+
+        async def read() -> None:
+            async for change in view.changes():
+                seen.append((change.subject[-1], change.message and change.message.data))
+
+        async with running(view), anyio.create_task_group() as group:
+            await bus.publish("brim.status.idc.b", b"2")
+            await eventually(lambda: data(view) == {"brim.status.idc.a": b"1", "brim.status.idc.b": b"2"})
+            group.start_soon(read)
+            await bus.publish("brim.status.idc.a", b"3")
+            await bus.remove("brim.status.idc.b")
+            await eventually(lambda: {("a", b"3"), ("b", None)} <= set(seen))
+            assert data(view) == {"brim.status.idc.a": b""}
+            group.cancel_scope.cancel()
+
     async def test_drops_what_is_removed_at_once(self, bus: Bus, eventually: Callable) -> None:
         await bus.publish("brim.pod.idc.n.a", b"1")
         view = bus.view("PODS", resync=NO_RESYNC)
