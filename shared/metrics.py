@@ -7,9 +7,10 @@ takes more values than declared, the rest is counted under `other`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
+from typing import Generic, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client import Counter as _Counter
@@ -29,6 +30,7 @@ class _Labels:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
+        self.on_forget: Callable[[], None] = lambda: None
         self._seen: set[tuple[str, ...]] = set()
 
     def values(self, given: dict[str, str]) -> tuple[str, ...]:
@@ -48,34 +50,46 @@ class _Labels:
         wanted = [(place, given[name]) for place, name in enumerate(self.names) if name in given]
         found = [values for values in self._seen if all(values[place] == value for place, value in wanted)]
         self._seen.difference_update(found)
+        self.on_forget()
         return found
 
 
-class Counter:
-    def __init__(self, metric: _Counter, labels: _Labels) -> None:
-        self._metric, self._labels = metric, labels
+MetricT = TypeVar("MetricT", _Counter, _Gauge, _Histogram)
 
+
+class _Series(Generic[MetricT]):
+    """A metric's series, by the labels as they are given: looking one up anew each time is not cheap."""
+
+    def __init__(self, metric: MetricT, labels: _Labels) -> None:
+        self._metric: MetricT = metric
+        self._labels = labels
+        self._known: dict[tuple[tuple[str, str], ...], MetricT] = {}
+        labels.on_forget = self._known.clear
+
+    def _of(self, labels: dict[str, str]) -> MetricT:
+        given = tuple(labels.items())
+        found = self._known.get(given)
+        if found is None:
+            values = self._labels.values(labels)
+            found = self._metric.labels(*values) if values else self._metric
+            if OTHER not in values:
+                self._known[given] = found
+        return found
+
+
+class Counter(_Series[_Counter]):
     def add(self, amount: float = 1.0, **labels: str) -> None:
-        values = self._labels.values(labels)
-        (self._metric.labels(*values) if values else self._metric).inc(amount)
+        self._of(labels).inc(amount)
 
 
-class Gauge:
-    def __init__(self, metric: _Gauge, labels: _Labels) -> None:
-        self._metric, self._labels = metric, labels
-
+class Gauge(_Series[_Gauge]):
     def set(self, value: float, **labels: str) -> None:
-        values = self._labels.values(labels)
-        (self._metric.labels(*values) if values else self._metric).set(value)
+        self._of(labels).set(value)
 
 
-class Histogram:
-    def __init__(self, metric: _Histogram, labels: _Labels) -> None:
-        self._metric, self._labels = metric, labels
-
+class Histogram(_Series[_Histogram]):
     def observe(self, value: float, **labels: str) -> None:
-        values = self._labels.values(labels)
-        (self._metric.labels(*values) if values else self._metric).observe(value)
+        self._of(labels).observe(value)
 
     @contextmanager
     def timed(self, **labels: str) -> Iterator[None]:

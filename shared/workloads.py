@@ -7,7 +7,7 @@ the settings name. A kind that is not here has no replicas as far as brim is con
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -179,7 +179,12 @@ def _kind(entry: _KindEntry) -> WorkloadKind:
 
 def replicas_of(kind: WorkloadKind, manifest: JsonObject) -> int:
     """Pods that a manifest asks for: of a Job at most its completions; of several components their sum."""
-    total = sum(pods.replicas for pods in pods_of(kind, manifest))
+    return replicas_in(kind, manifest, pods_of(kind, manifest))
+
+
+def replicas_in(kind: WorkloadKind, manifest: JsonObject, pods: Sequence[PodSet]) -> int:
+    """As `replicas_of`, for one whose pods are at hand."""
+    total = sum(part.replicas for part in pods)
     completions = completions_of(kind, manifest)
     return total if completions is None else min(total, completions)
 

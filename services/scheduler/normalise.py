@@ -80,8 +80,8 @@ def workload_of(desired: Desired) -> Workload:
     components: tuple[Component, ...] = ()
     replicas = 0
     if kind is not None:
-        replicas = workloads.replicas_of(kind, manifest)
         pods = workloads.pods_of(kind, manifest)
+        replicas = workloads.replicas_in(kind, manifest, pods)
         components = tuple(
             Component(part.name, shape_of(part.template), replicas if kind.divisible else part.replicas)
             for part in pods

@@ -7,6 +7,7 @@ empty part becomes '%', and a part that is just '_' is escaped because '_' stand
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote, unquote
 
 from shared.contracts.refs import ObjectRef
@@ -20,13 +21,17 @@ ROLL = "brim.roll"
 PLAN = "brim.plan"
 CLUSTER_SCOPE = "_"
 
+_PLAIN = re.compile(r"[A-Za-z0-9_~-]+")
+
 
 def encode(part: str) -> str:
     """One token. `decode(encode(x)) == x` for every string."""
-    if part == "":
-        return "%"
     if part == CLUSTER_SCOPE:
         return "%5F"
+    if _PLAIN.fullmatch(part):  # as most
+        return part
+    if part == "":
+        return "%"
     return quote(part, safe="").replace(".", "%2E")
 
 
