@@ -280,6 +280,21 @@ def test_back_to_the_one_that_is_stored() -> None:
     assert sum(world.placed(web).values()) == 5
 
 
+def test_what_is_stored_counts_and_not_one_of_the_same_order_that_was_on_its_way() -> None:
+    world, web = placed_once(2)
+    former = world.placement(web).model_copy(update={"order": Order(epoch=1, counter=99), "wanted": 77})
+    world.want(deployment("web", 5, generation=2))
+    decision = world.state.next_decision(world.now)
+    assert decision is not None
+    later = world.state.assume(decision, former.order)
+    world.state.on_placement(former)
+    world.state.forget(later)
+    assert world.placement(web).wanted == 77
+    world.counter = 99
+    world.run()
+    assert sum(world.placed(web).values()) == 5
+
+
 def test_an_unknown_end_is_told_by_what_is_stored() -> None:
     world, web = placed_once(2)
     stored = world.placement(web)

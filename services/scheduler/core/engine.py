@@ -236,11 +236,12 @@ class SchedulerState:
     def on_placement(self, placement: Placement) -> Set[WorkloadKey]:
         """A stored placement: at the start, or written by a former leader. Older than what is known: ignored."""
         record = self._records.get(placement.ref.key)
+        found = learned(placement)
+        if record.stored is None or record.stored.order < placement.order:
+            record.stored = found
         if record.placement is not None and not record.placement.order < placement.order:
-            self.confirm(placement)
             return _NOBODY
-        self._put_in_force(record, learned(placement))
-        record.stored = record.placement
+        self._put_in_force(record, found)
         if record.workload is None or record.workload.generation != placement.generation:
             return self._queue([placement.ref.key], self._due)
         self._due.discard(placement.ref.key)  # it was decided: at the start nothing new waits behind all of these
@@ -382,7 +383,7 @@ class SchedulerState:
         self._wake()
 
     def confirm(self, placement: Placement) -> None:
-        """It is stored."""
+        """One of `assume` is stored."""
         record = self._records.get(placement.ref.key)
         if record.stored is None or record.stored.order < placement.order:
             same = record.placement is not None and record.placement.order == placement.order
