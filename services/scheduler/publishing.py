@@ -23,6 +23,7 @@ log = logging.getLogger("brim.scheduler")
 
 RETRY = Backoff(base=0.05, maximum=2.0)
 HEADROOM = 4096  # bytes of the payload limit for headers
+REMOVED = 10_000  # removals remembered, the newest ones
 SPAN = "decide brim.placement.<kind>.<namespace>.<name>"
 
 
@@ -69,25 +70,27 @@ class Sequences:
 
     def __init__(self) -> None:
         self._last: dict[WorkloadKey, int] = {}
-        self._removed: set[WorkloadKey] = set()
+        self._removed: dict[WorkloadKey, None] = {}
 
     def get(self, key: WorkloadKey) -> int:
         return self._last.get(key, 0)
 
     def put(self, key: WorkloadKey, sequence: int) -> None:
         self._last[key] = sequence
-        self._removed.discard(key)
+        self._removed.pop(key, None)
 
     def removed(self, key: WorkloadKey, sequence: int) -> None:
-        """A tombstone was written. It counts until it is seen: what the stream brings before that is old."""
+        """A tombstone was written. It counts until it is gone: what the stream brings before that is old."""
         self.put(key, sequence)
-        self._removed.add(key)
+        self._removed[key] = None
+        if len(self._removed) > REMOVED:  # a forgotten one is looked up when its fence does not hold
+            self.seen_removed(next(iter(self._removed)))
 
     def seen_removed(self, key: WorkloadKey) -> bool:
         """Nothing is there any more. Whether that was asked for."""
         asked_for = key in self._removed or key not in self._last
         if key in self._removed:
-            self._removed.discard(key)
+            del self._removed[key]
             del self._last[key]
         return asked_for
 

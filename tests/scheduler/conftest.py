@@ -134,10 +134,10 @@ class Stage:
 
     @asynccontextmanager
     async def scheduler(self, bus: Bus | None = None, *, leads: bool = True) -> AsyncIterator[ServiceContext]:
-        """A running scheduler; ready, unless it only stands by."""
-        settings = Settings()
+        """A running scheduler, on a connection of its own; ready, unless it only stands by."""
+        settings = Settings(bus=self.bus._settings)
         async with (
-            service_context("scheduler", settings, bus=bus or self.bus, clock=Clock()) as context,
+            service_context("scheduler", settings, bus=bus, clock=Clock()) as context,
             anyio.create_task_group() as group,
         ):
             group.start_soon(app.run, context)

@@ -182,7 +182,7 @@ class Lossy:
 
 async def _places_in_spite_of(stage, lossy: Lossy) -> Placement:
     with mock.patch.object(stage.bus, "publish", lossy.publish):
-        async with stage.scheduler():
+        async with stage.scheduler(stage.bus):
             await stage.member("idc", 4)
             await stage.apply(stage.policy(["idc"]), stage.deployment(replicas=2))
             await stage.until({"idc": 2})
@@ -198,7 +198,9 @@ async def test_a_publish_that_got_lost_is_sent_again(stage) -> None:
 
 
 async def test_a_publish_whose_acknowledgement_got_lost_is_not_stored_twice(stage) -> None:
-    placement = await _places_in_spite_of(stage, Lossy(stage.bus, stored=True))
+    lossy = Lossy(stage.bus, stored=True)
+    placement = await _places_in_spite_of(stage, lossy)
+    assert lossy.lost
     assert placement.order.counter == 2
     assert len(await stage.bus.history("PLACEMENT", subjects.placement(stage.WEB))) == 2
 
@@ -221,7 +223,7 @@ class HeldBack:
 async def test_while_a_placement_is_on_its_way_only_the_newest_follows_it(stage) -> None:
     held = HeldBack(stage.bus)
     with mock.patch.object(stage.bus, "publish", held.publish):
-        async with stage.scheduler():
+        async with stage.scheduler(stage.bus):
             await stage.member("idc", 8)
             await stage.apply(stage.policy(["idc"]), stage.deployment(replicas=1))
             await stage.eventually(lambda: held.waiting == 1)

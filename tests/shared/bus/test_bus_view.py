@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from shared.bus import Bus, BusSettings, Change, Follower, Message, View, jetstream
+from shared.bus import view as view_module
 from shared.bus.ordered import OrderedRead
 from shared.errors import BusUnavailable, Permanent
 from shared.nats_server import NatsServer
@@ -96,6 +97,37 @@ class TestView:
             await bus.remove("brim.status.idc.b")
             await eventually(lambda: {("a", b"3"), ("b", None)} <= set(seen))
             assert data(view) == {"brim.status.idc.a": b""}
+            group.cancel_scope.cancel()
+
+    async def test_the_one_writer_is_told_what_others_wrote_alone(
+        self, bus: Bus, nats_server: str, eventually: Callable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(view_module, "OTHERS", 0.02)
+        monkeypatch.setattr(view_module, "UNDER_WAY", 0.02)
+        await bus.publish("brim.status.idc.a", b"before")
+        view, seen = bus.view("STATUS", own=True, resync=OFTEN), []
+
+        async def read() -> None:
+            async for change in view.changes():
+                seen.append((change.subject[-1], change.message and change.message.data))
+
+        settings = BusSettings(url=nats_server)
+        async with Bus.connect(settings, name="other") as other, running(view), anyio.create_task_group() as group:
+            group.start_soon(read)
+            await bus.publish("brim.status.idc.b", b"own")
+            await bus.publish("brim.status.idc.c", b"own")
+            await bus.remove("brim.status.idc.c")
+            await other.publish("brim.status.idc.b", b"other")
+            await bus.publish("brim.status.idc.d", b"own")
+            await eventually(lambda: len(view.items()) == 3)
+            assert {subject[-1]: message.sequence for subject, message in view.items().items()} == {
+                "a": 1,
+                "b": 5,
+                "d": 6,
+            }
+            await bus.purge_subject("STATUS", "brim.status.idc.d")
+            await eventually(lambda: ("d", None) in seen)
+            assert seen == [("a", b"before"), ("b", b"other"), ("d", None)]
             group.cancel_scope.cancel()
 
     async def test_drops_what_is_removed_at_once(self, bus: Bus, eventually: Callable) -> None:
