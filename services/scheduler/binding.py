@@ -49,8 +49,7 @@ class PodBinding:
         self._due = asyncio.Event()
         self._room = asyncio.Semaphore(IN_FLIGHT)
         self._traces: dict[PodKey, Mapping[str, str]] = {}  # of each pod's newest message
-        # What the former leader's orders did until now must be in a member's capacity before anything is decided.
-        self._state = InsideState(since=clock.now())
+        self._state = InsideState(replaying=True)
 
     # -- being told ------------------------------------------------------------------------------------------
 
@@ -121,6 +120,7 @@ class PodBinding:
             if isinstance(order, Bind):
                 self._state.on_order(order)
                 self._epoch.seen(order.order.epoch)
+        self._state.replaying = False
         for member in self._state.unready():
             self._ask(member)
 

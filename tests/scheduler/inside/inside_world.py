@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.scheduler.core.inside.engine import InsideState
@@ -313,7 +313,3 @@ class World:
 
     def pass_(self, seconds: float) -> None:
         self.now += seconds
-
-
-def replaced(node: Node, **more: Any) -> Node:
-    return replace(node, **more)

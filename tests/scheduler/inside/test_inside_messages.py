@@ -409,12 +409,15 @@ def test_a_pod_that_says_already_why_it_waits_is_not_told_again() -> None:
 def test_a_new_leader_decides_nothing_by_capacity_from_before_its_time() -> None:
     world = member()
     pod = world.pod("p")
-    state = InsideState(since=world.now + 5)
+    state = InsideState(replaying=True)
     state.on_pod(pod)
-    state.on_capacity(world.snapshot())
+    snapshot = world.snapshot()
+    state.on_capacity(snapshot)
+    state.replaying = False
     assert state.next_orders(world.now, 2) is None
     assert state.unready() == [MEMBER]
-    world.pass_(5)
+    state.on_capacity(snapshot.model_copy(update={"number": snapshot.number - 1}))
+    assert state.next_orders(world.now, 2) is None, "an old message says nothing new"
     state.on_capacity(world.heartbeat())
     assert state.next_orders(world.now, 2) is not None
     assert state.unready() == []

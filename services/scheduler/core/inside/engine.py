@@ -40,11 +40,12 @@ class InsideState:
     and again whenever something came in or `next_due` has passed. What was decided counts at once. An order that gets
     lost costs time only: the pod is decided anew.
 
-    since: Unix seconds; nothing is decided in a member before its capacity is at least as new.
+    replaying: the streams are still being read. What they held is not enough to decide by, as a former leader's orders
+    may have changed it; a member's next capacity message is.
     """
 
-    def __init__(self, since: float = float("-inf")) -> None:
-        self._since = since
+    def __init__(self, *, replaying: bool = False) -> None:
+        self.replaying = replaying
         self._policies = ResourcePolicies()
         self._members: dict[str, Member] = {}
         self._orders = Orders()
@@ -70,7 +71,7 @@ class InsideState:
         member = self._members.get(message.member)
         if member is None:
             return None
-        news = member.apply(message)
+        news = member.apply(message, is_live=not self.replaying)
         if news.ready:
             self._turns.rouse(member)
             self._uncosted.update(dict.fromkeys(member.pods.values()))
@@ -87,7 +88,7 @@ class InsideState:
         member = self._members.get(pod.member)
         fresh = member is None
         if member is None:
-            member = self._members[pod.member] = Member(pod.member, self._policies, self._since)
+            member = self._members[pod.member] = Member(pod.member, self._policies)
         record = member.pods.get((pod.namespace, pod.name))
         if record is not None:
             if pod.observed_at < record.pod.observed_at or pod == record.pod:

@@ -25,19 +25,19 @@ from shared.eci import Spec, candidates, spec_named, wants_spot
 
 @dataclass(slots=True)
 class News:
-    """What a message changed that could help somebody who waits."""
+    """What a message changed that could help somebody who waits. taken: it was the next one, or a whole snapshot."""
 
+    taken: bool = False
     grew: bool = False
     sales: bool = False
     ready: bool = False  # decisions can be made from now on
 
 
 class Member:
-    """policies: of the whole fleet. since: Unix seconds; older capacity is not enough to decide by."""
+    """policies: of the whole fleet."""
 
-    def __init__(self, name: str, policies: ResourcePolicies, since: float) -> None:
+    def __init__(self, name: str, policies: ResourcePolicies) -> None:
         self.name = name
-        self._since = since
         self.feed = Feed()
         self.nodes = Nodes()
         self.holds = Holds(self.nodes)
@@ -48,17 +48,17 @@ class Member:
         self._policies = policies
         self._on: dict[str, dict[str, PodRecord]] = {}
         self._sales: dict[str, Sale] | None = None
+        self._is_live = False
 
     @property
     def is_ready(self) -> bool:
-        """Its capacity is known without a gap and new enough, and so are its surroundings."""
-        is_new = self.holds.shown_at >= self._since
-        return is_new and self.feed.synced and not self.feed.lost and self.around is not None
+        """Its capacity is known without a gap and as it is now, and so are its surroundings."""
+        return self._is_live and self.feed.synced and not self.feed.lost and self.around is not None
 
     # -- capacity --------------------------------------------------------------------------------------------
 
-    def apply(self, message: Capacity) -> News:
-        """Takes one message; doubled and old ones change nothing."""
+    def apply(self, message: Capacity, *, is_live: bool) -> News:
+        """Takes one message; doubled and old ones change nothing. is_live: it was sent just now."""
         was_ready, news, avail = self.is_ready, News(), self.nodes.avail.copy()
         match message:
             case Snapshot():
@@ -69,7 +69,8 @@ class Member:
             case Heartbeat():
                 self.feed.heartbeat(message)
                 if self.feed.synced and (message.epoch, message.number) == (self.feed.epoch, self.feed.number):
-                    self.holds.shows(message.observed_at)
+                    self._show(message.observed_at, news)
+        self._is_live |= is_live and news.taken
         news.ready = self.is_ready and not was_ready
         news.grew |= self.nodes.grew_since(avail)
         self.nodes.released = False
@@ -104,7 +105,11 @@ class Member:
         for name in sorted(touched):
             self.recount(self._on.get(name, {}).values())
         self._write_sales(pools, first.surroundings, news)
-        self.holds.shows(first.observed_at)
+        self._show(first.observed_at, news)
+
+    def _show(self, at: float, news: News) -> None:
+        news.taken = True
+        self.holds.shows(at)
 
     def _write_sales(self, pools: Sequence[Pool] | None, around: Surroundings | None, news: News) -> None:
         before = (self.prices, self.around.virtual if self.around else None)
