@@ -220,3 +220,14 @@ class TestCost:
         w.want(grown)
         w.run()
         assert (w.placed(grown), w.placement(grown).pending) == ({"idc": 4}, 5)
+
+    def test_a_scale_in_that_is_not_carried_out_yet_is_no_way_around_the_ceiling(self) -> None:
+        """Pods that are bound beyond the share may be those on instances: they are no free room."""
+        w = world(node("own", 1), virtual("vk", 20), ceiling=0.25)
+        for replicas in (3, 1, 9):
+            workload = asking("web", replicas, unit("idc"), unit("eci"))
+            w.want(workload)
+            w.run()
+            w.delta("idc", node("own", 0), bound={workload.uid: 3})
+        (share,) = w.placement(workload).shares
+        assert (share.free, share.virtual) == (1, 2)

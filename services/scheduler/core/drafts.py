@@ -90,7 +90,8 @@ class Case:
     """All that one decision is made from, and its parts so far.
 
     own: replicas of this very workload that count as free room: pods that are bound beyond the share (a scale-in that
-    is not carried out yet), and where it is divided afresh what it has.
+    is not carried out yet), and where it is divided afresh what it has. Under a ceiling the former do not count: nobody
+    tells which of them are paid for.
     """
 
     workload: Workload
@@ -125,6 +126,12 @@ class Case:
     @property
     def shape(self) -> Shape:
         return self.workload.components[0].shape
+
+    @property
+    def ceiling(self) -> float | None:
+        """What elastic and virtual room may cost per hour: the lower of the workload's and its policy's."""
+        given = [one for one in (self.workload.ceiling, self.policy.ceiling) if one is not None]
+        return min(given, default=None)
 
     def because(self, code: str, sentence: str, *members: str) -> None:
         """A reason; members with the same one are told together."""
@@ -164,7 +171,7 @@ def begin(case: Case) -> None:
             draft = _from_share(case, share, bound)
             if not draft.confirmed:
                 case.drafts[share.member] = draft
-            if bound > share.replicas:
+            if bound > share.replicas and case.ceiling is None:
                 case.own[share.member] = bound - share.replicas
         elif share.replicas:
             case.cause = "lost"

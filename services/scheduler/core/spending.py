@@ -78,10 +78,10 @@ def _price_now(case: Case, member: str, kind: int) -> float:
 
 def affordable(case: Case, names: tuple[str, ...], room: Ints, kind: int, count: int) -> Ints:
     """The room for `count` more as far as the ceiling allows, the cheapest members first."""
-    given = [one for one in (case.workload.ceiling, case.policy.ceiling) if one is not None]
-    if kind == FREE or not given or not room.any():
+    ceiling = case.ceiling
+    if kind == FREE or ceiling is None or not room.any():
         return room
-    left = min(given) - sum(_burns(case, draft) for draft in case.drafts.values() if draft.present)
+    left = ceiling - sum(_burns(case, draft) for draft in case.drafts.values() if draft.present)
     prices = [_price(case, name, kind) for name in names]
     result = np.minimum(room, count)
     for position in sorted(range(len(names)), key=prices.__getitem__):
@@ -89,6 +89,6 @@ def affordable(case: Case, names: tuple[str, ...], room: Ints, kind: int, count:
             result[position] = min(int(result[position]), max(0, int((left + _SLACK) / prices[position])))
             left -= int(result[position]) * prices[position]
     if result.sum() < min(count, int(room.sum())):
-        most = f"{min(given):g} per hour"
-        case.because(CEILING, f"elastic and virtual room may cost {most} at most: more replicas would cost more")
+        said = f"elastic and virtual room may cost {ceiling:g} per hour at most: more replicas would cost more"
+        case.because(CEILING, said)
     return result
