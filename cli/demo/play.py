@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.colours import cell, style
-from cli.demo import burst, descheduling, gpu_burst, hybrid, multi_region, rollout, waves
+from cli.demo import burst, descheduling, gpu_burst, hybrid, max_burst, multi_region, rollout, waves
 from cli.demo.stage import NotSeen, Stage, staged
 from cli.tables import Table, render
 from cli.up import example
@@ -33,7 +33,9 @@ SCENARIOS = {
     "default": Scenario("hybrid.yaml", (("hybrid", hybrid.play), ("descheduling", descheduling.play))),
     "hybrid": Scenario("hybrid.yaml", (("hybrid", hybrid.play),)),
     "descheduling": Scenario("hybrid.yaml", (("descheduling", descheduling.play),)),
-    "burst": Scenario("burst.yaml", (("burst", burst.play), ("gpu-burst", gpu_burst.play))),
+    "burst": Scenario(
+        "burst.yaml", (("burst", burst.play), ("max-burst", max_burst.play), ("gpu-burst", gpu_burst.play))
+    ),
     "rollout": Scenario("rollout-fleet.yaml", (("rollout", rollout.play),)),
     "waves": Scenario("waves-fleet.yaml", (("waves", waves.play),)),
     "multi-region": Scenario("multi-region.yaml", (("multi-region", multi_region.play),)),

@@ -162,6 +162,15 @@ class Play:
                 await anyio.sleep(0.02)
         assert found == wanted, await self.decisions()
 
+    async def waits(self, stream: str, subject: str, count: int) -> None:
+        """Wait until so many messages of a work queue are there for somebody to carry out."""
+        found = 0
+        with anyio.move_on_after(WAIT):
+            while found < count:
+                found = len(await self.bus.waiting(stream, subject))
+                await anyio.sleep(0.02)
+        assert found >= count, f"{found} messages on {subject}"
+
     async def eventually(self, condition: Callable[[], bool], what: str = "", timeout: float = WAIT) -> None:
         if not await self.observer.until(condition, timeout):
             pytest.fail(f"never seen: {what or condition}\n{self.picture()}\n{await self.decisions()}")

@@ -1,0 +1,184 @@
+"""Pods that somebody creates straight in a member: which of them brim binds, where, and what it says of the others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cli.json_values import text
+from shared.contracts.base import JsonObject
+from shared.contracts.refs import ObjectRef
+from tests.e2e.harness import playing
+from tests.e2e.inside import ECI, MACHINE, SPEC, USE_SPECS, VIRTUAL, ZONE, Inside, fleet, pod, policy
+
+TEAM = ObjectRef(group="", version="v1", kind="Namespace", namespace="", name="team")
+SSD: JsonObject = {
+    "nodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]}]
+        }
+    }
+}
+PROFILE = [
+    {
+        "name": "batch",
+        "objectSelector": {"matchLabels": {"kind": "batch"}},
+        "effect": {"annotations": {USE_SPECS: "4-8Gi"}, "labels": {"team": "batch"}},
+    }
+]
+
+
+async def test_who_asks_for_eci_and_what_that_overrides(tmp_path: Path) -> None:
+    async with playing(tmp_path, fleet("one")) as play:
+        home = Inside(play, "one")
+        await play.submit(policy("at-home", {"at": "home"}, {"resource": "idc"}))
+        await home.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}})
+        await home.create(pod("old", namespace="team"))
+        await play.eventually(lambda: home.runs("old", MACHINE, "team"))
+
+        await home.patch(TEAM, {"metadata": {"labels": {ECI: "true"}}})
+        await home.create(pod("new", namespace="team", scheduler="default-scheduler"))
+        await home.create(pod("not-this-one", namespace="team", labels={ECI: "false"}))
+        await play.eventually(lambda: home.runs("new", VIRTUAL, "team") and home.runs("not-this-one", MACHINE, "team"))
+        await home.patch(TEAM, {"metadata": {"labels": {ECI: None}}})
+        await home.create(pod("newer", namespace="team"))
+        await play.eventually(lambda: home.runs("newer", MACHINE, "team"))
+        assert home.runs("old", MACHINE, "team"), "only new pods go to ECI"
+        assert home.runs("new", VIRTUAL, "team"), "and they stay when the label goes"
+
+        wish = {"nodeSelector": {"disk": "ssd"}, "affinity": SSD}
+        await home.create(pod("anyway", labels={ECI: "true", "at": "home"}, **wish))
+        await play.eventually(lambda: home.runs("anyway", VIRTUAL))
+
+        data = {"selectors": json.dumps(PROFILE)}
+        metadata: JsonObject = {"name": "eci-profile", "namespace": "kube-system"}
+        await home.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+        await home.create(pod("batch", labels={"kind": "batch"}, scheduler="default-scheduler"))
+        await play.eventually(lambda: home.runs("batch", VIRTUAL))
+        assert home.annotation("batch", SPEC) == "4-8Gi", "the profile's annotation chose the instance"
+        assert text(home.pods()["batch"], "metadata", "labels", "team") == "batch"
+
+
+async def test_what_brim_leaves_alone_it_names(tmp_path: Path) -> None:
+    async with playing(tmp_path, fleet("one")) as play:
+        home = Inside(play, "one")
+        units = ({"resource": "idc"}, {"resource": "eci"})
+        await play.submit(
+            policy("b-same", {"app": "both"}, {"resource": "eci"}),
+            policy("a-same", {"app": "both"}, {"resource": "idc"}),
+            policy("foreign", {"app": "foreign"}, *units),
+        )
+        claim: JsonObject = {"name": "data", "persistentVolumeClaim": {"claimName": "disk-1"}}
+        await home.create(
+            pod("bound-to-a-zone", volumes=[claim]),
+            pod("devices", resourceClaims=[{"name": "gpu", "resourceClaimName": "gpu-1"}]),
+            pod("foreign", scheduler="volcano"),
+            pod("both"),
+            pod("no-such-size", labels={ECI: "true"}, annotations={USE_SPECS: "3-7Gi"}),
+            pod("too-large", cpu="999", labels={ECI: "true"}),
+        )
+        assert "disk-1" in await home.told("bound-to-a-zone", "UnsupportedConstraint")
+        assert "resource claim gpu" in await home.told("devices", "UnsupportedConstraint")
+        assert "names volcano" in await home.told("foreign", "OtherScheduler")
+        await play.eventually(lambda: home.runs("both", MACHINE), what="the first policy by name holds")
+        assert "b-same" in await home.told("both", "SeveralPolicies")
+        assert "3-7Gi" in await home.told("no-such-size", "FailedScheduling")
+        assert "no size of ECI" in await home.told("too-large", "FailedScheduling")
+        left = ("bound-to-a-zone", "devices", "foreign", "no-such-size", "too-large")
+        assert home.nodes(*left) == [""] * len(left)
+
+
+async def test_when_the_next_unit_is_tried(tmp_path: Path) -> None:
+    """The machine is full, of a pod that ends; each policy has its own idea of how long to wait for it."""
+    async with playing(tmp_path, fleet("one", cpu=1, stop=60)) as play:
+        home = Inside(play, "one")
+        rules: dict[str, JsonObject] = {
+            "eager": {"policy": "LackResourceOrExceedMax"},
+            "patient": {"policy": "ExceedMax"},
+            "polite": {"policy": "LackResourceAndNoTerminating"},
+            "timed": {"policy": "TimeoutOrExceedMax", "timeout": "90s"},
+        }
+        await play.submit(
+            *(
+                policy(name, {"for": name}, {"resource": "idc", "max": 9}, {"resource": "eci"}, whenTryNextUnits=rule)
+                for name, rule in rules.items()
+            )
+        )
+        await home.create(pod("first", labels={"for": "polite"}))
+        await play.eventually(lambda: home.runs("first", MACHINE))
+        begun = play.stage.clock.now()
+        await home.delete("first")
+        await play.eventually(lambda: bool(text(home.pods()["first"], "metadata", "deletionTimestamp")))
+        await home.create(*(pod(name, labels={"for": name}) for name in ("patient", "polite", "timed", "eager")))
+        await play.eventually(lambda: home.runs("eager", VIRTUAL))
+        assert home.nodes("patient", "polite", "timed") == ["", "", ""]
+        assert "first" in home.pods()
+        await play.eventually(lambda: home.runs("patient", MACHINE), what="the oldest has the room that was left")
+        await play.eventually(lambda: home.runs("polite", VIRTUAL), what="nobody terminates any more")
+        assert home.nodes("timed") == [""]
+        await play.eventually(lambda: home.runs("timed", VIRTUAL))
+        assert play.stage.clock.now() >= begun + 90
+
+
+async def test_preemption_is_of_a_unit(tmp_path: Path) -> None:
+    """After all units by default: where the next one has room nobody has to go."""
+    async with playing(tmp_path, fleet("one", cpu=2)) as play:
+        home = Inside(play, "one")
+        important: JsonObject = {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": "important"},
+            "value": 1000,
+        }
+        both = ({"resource": "idc"}, {"resource": "eci"})
+        await play.submit(
+            policy("home", {"for": "home"}, {"resource": "idc"}),
+            policy("both", {"for": "both"}, *both),
+            policy("now", {"for": "now"}, *both, preemptPolicy="BeforeNextUnit"),
+        )
+        await home.create(important, *(pod(name, labels={"for": "home"}) for name in ("a", "b")))
+        await play.eventually(lambda: home.runs("a", MACHINE) and home.runs("b", MACHINE))
+        await home.create(pod("bursts", labels={"for": "both"}, priorityClassName="important"))
+        await play.eventually(lambda: home.runs("bursts", VIRTUAL))
+        assert {"a", "b"} < home.pods().keys()
+        await home.create(pod("pushes", labels={"for": "now"}, priorityClassName="important"))
+        await play.eventually(lambda: home.runs("pushes", MACHINE))
+        assert len({"a", "b"} & home.pods().keys()) == 1
+        await home.create(pod("pushes-too", labels={"for": "home"}, priorityClassName="important"))
+        await play.eventually(lambda: home.runs("pushes-too", MACHINE))
+        assert not {"a", "b"} & home.pods().keys()
+        await home.create(pod("waits", labels={"for": "home"}, priorityClassName="important"))
+        await home.told("waits", "FailedScheduling")
+        assert home.runs("pushes", MACHINE), "equals stay"
+        assert home.runs("pushes-too", MACHINE)
+
+
+async def test_stock_that_is_gone_when_the_instance_is_to_start(tmp_path: Path) -> None:
+    """The executor is away between the decision and the binding; meanwhile others buy what was left."""
+    async with playing(tmp_path, fleet("one")) as play:
+        home = Inside(play, "one")
+        cloud = play.stage.brim.members["one"]
+        await play.stage.brim.stop("executor")
+        on_eci: JsonObject = {ECI: "true"}
+        await home.create(
+            pod("either", labels=on_eci, annotations={USE_SPECS: "1-2Gi,1-4Gi"}),
+            pod("waits", labels=on_eci, annotations={USE_SPECS: "1-2Gi"}),
+            pod(
+                "fails",
+                labels=on_eci,
+                annotations={USE_SPECS: "1-2Gi", "k8s.aliyun.com/pod-fail-on-create-err": "true"},
+            ),
+        )
+        await play.waits("BINDING", "brim.binding.one.>", 3)
+        cloud.set_eci_stock(ZONE, "1-2Gi", 0)
+        play.stage.brim.start("executor")
+        await play.eventually(lambda: home.runs("either", VIRTUAL))
+        assert home.annotation("either", SPEC) == "1-4Gi"
+        assert "1-2Gi is sold out" in await home.told("waits", "ProviderCreateFailed")
+        await play.eventually(lambda: text(home.pods()["fails"], "status", "phase") == "Failed")
+
+        await home.create(pod("later", labels=on_eci, annotations={USE_SPECS: "1-2Gi"}))
+        assert "1-2Gi is out of stock" in await home.told("later", "FailedScheduling")
+        assert home.nodes("later") == [""], "what is known to be sold out is not tried"
+        cloud.set_eci_stock(ZONE, "1-2Gi", 2)
+        await play.eventually(lambda: home.runs("waits", VIRTUAL) and home.runs("later", VIRTUAL))
