@@ -51,6 +51,7 @@ def told(
     instance: contract.Instance | None,
     now: float,
     counted_at: float | None = None,
+    eci: bool = False,
 ) -> contract.Pod:
     """annotations: keys of those that are told beside `ANNOTATIONS`."""
     metadata, spec = pod.metadata, pod.spec
@@ -78,6 +79,7 @@ def told(
         counted_at=counted_at,
         unschedulable=about.message if about.unschedulable_since is not None else None,
         instance=instance,
+        eci=eci,
         observed_at=now,
     )
 

@@ -19,6 +19,7 @@ from shared.contracts import pod as contract
 from shared.contracts.annotations import UNIT_ANNOTATION
 from shared.contracts.refs import ObjectRef
 from shared.eci import INSTANCE_SPEC
+from shared.units import asks_for_eci
 
 
 class ToldPods:
@@ -162,6 +163,7 @@ class ToldPods:
             annotations=self._policies.annotations(key[0]),
             instance=self._instance(instance) if instance is not None else None,
             counted_at=self._counted.get(key),
+            eci=asks_for_eci(pod.metadata.labels, self._surroundings.labels_of(key[0])),
             now=self._now(),
         )
 

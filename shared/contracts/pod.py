@@ -42,6 +42,7 @@ class Pod(Contract):
     bound_at: Unix seconds at which it got its node. counted_at: from then on (Unix seconds, by their own observed_at)
     capacity messages count it there; of pods that name brim's scheduler, None where inventory found it bound.
     unschedulable: it says so already (PodScheduled=False), with this message. instance: of a pod on a virtual node.
+    eci: it or its namespace asks for ECI by label; told here, because capacity tells of namespaces a moment later.
     gone: the pod is no more, but its instance is; name is the instance's where another pod has the name by now.
     """
 
@@ -69,5 +70,6 @@ class Pod(Contract):
     counted_at: float | None = None
     unschedulable: str | None = None
     instance: Instance | None = None
+    eci: bool = False
     gone: bool = False
     observed_at: float

@@ -173,6 +173,18 @@ async def test_pods_of_others_are_told_only_where_they_count(fleetside, eventual
         await eventually(tells(side))
 
 
+async def test_a_pod_says_whether_its_namespace_asks_for_eci(fleetside, eventually) -> None:
+    labels = {"alibabacloud.com/eci": "true"}
+    async with fleetside(FLEET, join=["idc"]) as side, side.inventory(), side.client("idc") as client:
+        await client.create(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "serverless", "labels": labels}}
+        )
+        await client.create(pod("p", namespace="serverless"))
+        await eventually(tells_of(side, "p", eci=True))
+        await client.create(pod("q"))
+        await eventually(tells_of(side, "q", eci=False))
+
+
 async def test_pods_that_count_for_a_new_one_are_told_before_it(fleetside, eventually) -> None:
     """Else it would be decided about as if they were not there."""
     async with fleetside(FLEET, join=["idc"]) as side, side.inventory(), side.client("idc") as client:

@@ -50,6 +50,11 @@ def test_by_label(labels: dict[str, str], namespace: dict[str, str], on: str) ->
     assert place(world, labels=labels) == on
 
 
+def test_a_namespace_whose_label_the_capacity_does_not_tell_yet() -> None:
+    world = member()
+    assert place(world, eci=True) == VIRTUAL
+
+
 def test_a_label_overrides_node_selector_affinity_and_policy() -> None:
     world = member()
     world.policy({"resource": "idc"})

@@ -219,7 +219,9 @@ class Member:
         return policies[0]
 
     def wish_of(self, record: PodRecord) -> Wish | None:
-        return wish_of(dict(record.labels), record.pod.namespace, self.around) if self.around else None
+        if self.around is None:
+            return None
+        return wish_of(dict(record.labels), record.pod.namespace, self.around) or (Wish() if record.pod.eci else None)
 
     def unit_of(self, node: str) -> str | None:
         row = self.nodes.rows.get(node)
