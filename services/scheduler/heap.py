@@ -2,14 +2,13 @@
 
 Python walks the whole heap in a full collection whenever it has grown by a quarter. The scheduler's is millions of
 objects that live on (placements, node names), so those walks are its longest pauses and free almost nothing. Here
-young garbage is collected in small portions, and the rest in a moment when nothing is due; what survives that is
-hardly ever walked again. State has no cycles: what is dropped of it goes by reference counts.
+young garbage is collected as ever, in small portions, and the rest once in a long while, in a moment when nothing is
+due: state has no cycles, what is dropped of it goes by reference counts.
 """
 
 from __future__ import annotations
 
 import gc
-import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -17,8 +16,7 @@ from typing import Final
 import anyio
 
 YOUNG: Final = (1_000, 10, 1_000_000)  # allocations, young collections, middle-aged ones: the last is never
-EVERY: Final = 60.0  # real seconds between two collections of what is no longer young
-ALL: Final = 60  # of these, so many until one walks everything, for cycles that other parts of the process may hold
+EVERY: Final = 3600.0  # real seconds between two walks through all that came since the start
 
 
 @contextmanager
@@ -37,10 +35,7 @@ def mostly_state() -> Iterator[None]:
 
 async def collect_when_idle(idle: Callable[[], Awaitable[None]]) -> None:
     """Until cancelled. idle: returns when nothing is due, or after a while anyway."""
-    for number in itertools.count(1):
+    while True:
         await anyio.sleep(EVERY)
         await idle()
-        if number % ALL == 0:
-            gc.unfreeze()
         gc.collect()
-        gc.freeze()

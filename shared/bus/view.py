@@ -135,24 +135,25 @@ class View:
             self._apply(await read.next(timeout=min(1.0, self._resync)))
             if anyio.current_time() >= resync_at:
                 await read.verify()
-                await self._compare(read.last_sequence)
+                await self._compare(await self._subjects_now(), read.last_sequence)
                 resync_at = anyio.current_time() + self._resync
 
     async def _look_for_others(self, written: Written, created: str, last: int) -> None:
         """last: the sequence up to which all is in the map."""
-        written.forget(last)
         resync_at = anyio.current_time() + self._resync
         while True:
+            written.forget(last)
             await anyio.sleep(OTHERS)
+            due = anyio.current_time() >= resync_at
+            subjects = await self._subjects_now() if due else set()  # first: what is listed is in the map then
             info = await jetstream.stream_info(self._connection, self._stream)
             if info.created != created or info.last_sequence < last:
                 raise Interrupted(f"stream {self._stream} was made anew or cut")
             last = await self._take_own(written, last, info.last_sequence)
             if last < info.last_sequence:
                 last = await self._read_others(written, last, info.last_sequence)
-            written.forget(last)
-            if anyio.current_time() >= resync_at:
-                await self._compare(last)
+            if due:
+                await self._compare(subjects, last)
                 resync_at = anyio.current_time() + self._resync
 
     async def _take_own(self, written: Written, last: int, until: int) -> int:
@@ -216,9 +217,11 @@ class View:
             if last is None and known is self._items.get(subject):
                 self._drop(subject)
 
-    async def _compare(self, read: int) -> None:
-        """read: the sequence up to which all was read."""
-        subjects = await jetstream.subjects_of(self._connection, self._stream, self._subjects)
+    async def _subjects_now(self) -> set[str]:
+        return await jetstream.subjects_of(self._connection, self._stream, self._subjects)
+
+    async def _compare(self, subjects: set[str], read: int) -> None:
+        """subjects: those that the stream holds. read: the sequence up to which all was read."""
         await self._drop_absent(self._items.keys() - subjects)
         self._tombstones &= subjects
         for subject in subjects - self._items.keys() - self._tombstones:
