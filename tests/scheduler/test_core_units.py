@@ -96,6 +96,21 @@ def test_max_counts_what_is_there_already() -> None:
     assert (share.free, share.virtual) == (3, 2)
 
 
+def test_units_that_hold_their_maximum_are_named() -> None:
+    w = world(node("own", 3), virtual("vk", 20))
+    for replicas in (4, 6):  # who was given something just now is not explained
+        workload = asking("web", replicas, unit("idc", max=3), unit("eci", max=1))
+        w.want(workload)
+        w.run()
+    (reason,) = [one for one in w.placement(workload).reasons if one.members]
+    assert (reason.code, reason.message) == ("UnitFull", "idc holds 3 of at most 3, eci holds 1 of at most 1")
+    for replicas in (40, 41):
+        w.want(asking("web", replicas, unit("idc", max=3), unit("eci")))
+        w.run()
+    (reason,) = [one for one in w.placement(workload).reasons if one.members]
+    assert reason.message.endswith("; idc holds 3 of at most 3")
+
+
 def test_without_a_policy_virtual_nodes_are_no_room() -> None:
     w = world(node("own", 2), virtual("vk", 20))
     workload = deployment("web", 5)

@@ -174,11 +174,16 @@ def explain_shortage(case: Case) -> None:
         for name in tier.names:
             if case.resting(name) or not _open(case, name) or case.given.get(name):
                 continue
+            full = units.full(case, name) if case.workload.units else ()
+            if full and len(full) == len(case.workload.units):
+                case.because("UnitFull", ", ".join(full), name)
+                continue
             if not case.room.explained(case.shape, name):
                 if budget == 0:
                     unexplained.append(name)
                     continue
                 budget -= 1
-            case.because(*case.room.why(case.shape, name), name)
+            code, sentence = case.room.why(case.shape, name)
+            case.because(code, "; ".join([sentence, *full]), name)
     if unexplained:
         case.because("InsufficientResources", "no room", *unexplained)

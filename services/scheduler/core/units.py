@@ -125,6 +125,25 @@ def _held(case: Case, tier: TierMembers) -> tuple[Floats, Floats]:
     return real, virtual
 
 
+def full(case: Case, member: str) -> tuple[str, ...]:
+    """Units that hold their maximum in a member, in words; nodes and pools are not what is lacking there."""
+    draft = case.drafts.get(member)
+    if draft is None or not draft.present:
+        return ()
+    real, virtual = draft.free + draft.elastic, draft.virtual
+    found = []
+    for unit in case.workload.units:
+        held = virtual if unit.unit == "eci" else real
+        used = held if unit.maximum is None else min(held, unit.maximum)
+        if used == unit.maximum:
+            found.append(f"{unit.unit} holds {used} of at most {unit.maximum}")
+        if unit.unit == "eci":
+            virtual -= used
+        else:
+            real -= used
+    return tuple(found)
+
+
 def _capped(room: Lines, left: Floats) -> Lines:
     """Free room first, then elastic, then virtual."""
     free = np.minimum(room[FREE], left)
