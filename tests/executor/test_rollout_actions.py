@@ -17,28 +17,10 @@ from shared.contracts.outcome import Rejected
 from shared.contracts.placement import Share
 from shared.contracts.refs import ObjectRef
 from shared.kube import MemberClient
+from simulator.controllers import kruise_rollout
 
 REF = ObjectRef(group="rollouts.kruise.io", version="v1beta1", kind="Rollout", namespace="demo", name="qwen")
 NOT_PAUSED = "does not allow to approve, because current canary state is not 'StepPaused'"
-CRD: JsonObject = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "rollouts.rollouts.kruise.io"},
-    "spec": {
-        "group": "rollouts.kruise.io",
-        "scope": "Namespaced",
-        "names": {"plural": "rollouts", "singular": "rollout", "kind": "Rollout", "listKind": "RolloutList"},
-        "versions": [
-            {
-                "name": "v1beta1",
-                "served": True,
-                "storage": True,
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-                "subresources": {"status": {}},
-            }
-        ],
-    },
-}
 
 
 def rollout(style: str = "canary") -> JsonObject:
@@ -74,7 +56,7 @@ class TestCore:
 
 
 class Fleet:
-    """Rollouts in members that stand where a test puts them; Kruise itself is not needed for that."""
+    """Rollouts in members that stand where a test puts them, since Kruise's own controller is halted."""
 
     def __init__(self, world: Any) -> None:
         self.world = world
@@ -82,8 +64,7 @@ class Fleet:
 
     async def start(self, *members: str) -> None:
         for member in members:
-            async with self._client(member) as client:
-                await client.create(CRD)
+            self.world.members[member].queue.register(kruise_rollout.NAME, lambda key: None)
         placement = await self.world.place(rollout(), *[Share(member=name) for name in members], whole=True)
         await self.world.desire(rollout(), revision=0)
         for member in members:
