@@ -10,14 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from cli.demo.observer import names
 from cli.services import SERVICES
 from shared.contracts import subjects
 from shared.contracts.base import JsonObject
+from shared.contracts.cluster import cluster_ref
 from shared.contracts.outcome import Rejected
-from shared.contracts.submit import Answer, Scale
+from shared.contracts.refs import ObjectRef
+from shared.contracts.submit import Answer, Cordon, Scale
 from shared.errors import TooLarge
 from shared.settings import ExecutorSettings, Settings
-from simulator.faults import Faults
+from simulator.faults import Fault, Faults
+from tests.conftest import Eventually
 from tests.e2e.harness import Play, playing, reference, web
 
 
@@ -71,6 +75,25 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
         ("customSchedulingType",),
     ),
     "a field that does not exist": (json.dumps(changed(POLICY, "spec.placment", {})), ("placment",)),
+    "a key given twice": ('{"apiVersion": "v1", "kind": "A", "kind": "B"}', ("kind", "twice")),
+    "a number without end": (
+        json.dumps(changed(DEPLOYMENT, "spec.replicas", 7)).replace(" 7,", f" {'9' * 5000},"),
+        ("number", "too long"),
+    ),
+    "a Job of too many": (
+        json.dumps(
+            {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "metadata": {"name": "bad", "namespace": "default"},
+                "spec": {
+                    "parallelism": 1_000_001,
+                    "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b"}]}},
+                },
+            }
+        ),
+        ("parallelism", "1,000,000"),
+    ),
     "one good and one bad": (
         json.dumps([DEPLOYMENT, changed(POLICY, "spec.resourceSelectors", [])]),
         ("resourceSelectors",),
@@ -113,32 +136,57 @@ RUBBISH = (b"", b"\x00\xff", b"{}", b"[]", b'{"ref": 1}', b"kind: [")
 ODD_HEADERS = {"traceparent": "no trace", "ce-type": "\u00e4?", "ce-id": ""}
 
 
+def places(ref: ObjectRef) -> list[str]:
+    """Where anything about an object may lie."""
+    return [
+        subjects.desired(ref),
+        subjects.placement(ref),
+        *(subjects.status(member, ref) for member in ("idc", "ack")),
+        *(subjects.outcome(member, ref) for member in ("idc", "ack")),
+        *(subjects.desired(cluster_ref(member)) for member in ("idc", "ack")),
+    ]
+
+
+ODD_PLACES = [
+    *(subjects.capacity(member) for member in ("idc", "ack", "nowhere")),
+    subjects.desired(cluster_ref("nowhere")),
+    subjects.revision("nobody", 1),
+    *(f"brim.{stream}.{rest}" for stream in ("desired", "placement", "status", "outcome") for rest in ("a", "a.b.c")),
+    *("brim.status.a.b.c.d", "brim.revision.a", "brim.revision.a.b", "brim.lease.nobody.holder"),
+]
+
+
 async def test_broken_envelopes_stop_nobody(tmp_path: Path) -> None:
-    """Rubbish on every stream, before and while the services work; of what asks for something REJECTED tells."""
+    """Rubbish on every stream while the services work, and under their feet when they start: on subjects of nothing,
+    on those of what is there, and on those of what comes later. Of what asks for something REJECTED tells."""
     async with playing(tmp_path, "hybrid.yaml") as play:
-        target = reference("broken")
-        streams = [
-            subjects.desired(target),
-            subjects.placement(target),
-            subjects.status("idc", target),
-            subjects.outcome("idc", target),
-            subjects.capacity("idc"),
-            subjects.capacity("nowhere"),
-            subjects.rebalance(target),
-        ]
-        for subject in streams:
-            for payload in RUBBISH:
-                await play.bus.publish(subject, payload, headers=ODD_HEADERS)
+        asks = subjects.rebalance(reference("broken"))
+
+        async def spoil(*spoiled: str, rubbish: tuple[bytes, ...] = RUBBISH) -> None:
+            for subject in dict.fromkeys((*spoiled, *ODD_PLACES)):
+                for payload in rubbish:
+                    await play.bus.publish(subject, payload, headers=ODD_HEADERS)
+
+        await spoil(asks, *places(reference("broken"))[:-2])
         await play.submit(*web("before"))
         await play.eventually(lambda: play.ready("default", "before") == 4)
         refused = await rejected(play, len(RUBBISH))
-        assert {entry.subject for entry in refused} == {subjects.rebalance(target)}
+        assert {entry.subject for entry in refused} == {asks}
+        pods = names(play.observer.pods("default", "before"))
+
+        await spoil(*places(reference("before")), rubbish=RUBBISH[:3])  # of a subject five messages are kept
+        await play.scale(reference("before"), 5)
+        await play.eventually(lambda: play.ready("default", "before") == 5)
         for service in SERVICES:
-            await play.restart(service)
+            await play.stage.brim.stop(service)
+        await spoil(*places(reference("before")), *places(reference("after")), rubbish=RUBBISH[3:])
+        for service in SERVICES:
+            play.stage.brim.start(service)
         await play.stage.brim.ready()
         await play.submit(*web("after"))
         await play.eventually(lambda: play.ready("default", "after") == 4)
-        assert play.ready("default", "before") == 4
+        await play.settles(lambda: play.ready("default", "before") == 5, fleet_seconds=30)
+        assert names(play.observer.pods("default", "before")) > pods, "pods were replaced"
 
 
 async def test_requests_that_nobody_can_mean_are_answered(tmp_path: Path) -> None:
@@ -152,6 +200,9 @@ async def test_requests_that_nobody_can_mean_are_answered(tmp_path: Path) -> Non
             assert [fault.field for fault in answer.faults] == ["replicas"], replicas
         unknown = Scale(ref=reference("unknown"), replicas=1).encode()
         answer = Answer.decode(await play.bus.request(subjects.SCALE, unknown))
+        assert [fault.code for fault in answer.faults] == ["NotFound"]
+        nowhere = Cordon(member="nowhere", wish="drained").encode()
+        answer = Answer.decode(await play.bus.request(subjects.CORDON, nowhere))
         assert [fault.code for fault in answer.faults] == ["NotFound"]
         for subject in (subjects.APPLY, subjects.SCALE, subjects.DELETE, subjects.CORDON):
             for payload in RUBBISH:
@@ -206,43 +257,61 @@ async def test_a_manifest_over_the_servers_limit(tmp_path: Path) -> None:
 
 WRITES = "/deployments"
 
-Trouble = Callable[[Faults], object]
+Trouble = Callable[[Faults], Fault]
 
-TROUBLES: dict[str, Trouble] = {
-    "409": lambda faults: faults.answer(409, method="PATCH", path=WRITES, times=3),
-    "410": lambda faults: faults.answer(410, path="watch", times=3),
-    "429": lambda faults: faults.answer(429, path=WRITES, times=3, retry_after=1),
-    "500": lambda faults: faults.answer(500, path=WRITES, times=3),
-    "503 for all": lambda faults: faults.answer(503, times=5),
-    "rubbish": lambda faults: faults.rubbish(path=WRITES, times=3),
-    "cut off": lambda faults: faults.reset(path=WRITES, times=3),
+WATCHES = "/(nodes|pods|deployments)[?].*watch="
+WRITTEN: dict[str, Trouble] = {  # what the next writes of a deployment get
+    "409": lambda faults: faults.answer(409, method="PATCH", path=WRITES, times=2),
+    "410": lambda faults: faults.answer(410, method="PATCH", path=WRITES, times=2),
+    "429": lambda faults: faults.answer(429, method="PATCH", path=WRITES, times=1, retry_after=1),
+    "500": lambda faults: faults.answer(500, method="PATCH", path=WRITES, times=2),
+    "rubbish": lambda faults: faults.rubbish(method="PATCH", path=WRITES, times=2),
+    "an empty object": lambda faults: faults.rubbish(method="PATCH", path=WRITES, times=2, body=b"{}"),
+    "cut off": lambda faults: faults.reset(method="PATCH", path=WRITES, times=2),
+}
+READ: dict[str, Trouble] = {  # what the next watches get, once all are broken
+    "404": lambda faults: faults.answer(404, path=WATCHES, times=4),
+    "410": lambda faults: faults.answer(410, path=WATCHES, times=4),
+    "500": lambda faults: faults.answer(500, path=WATCHES, times=4),
+    "503 for all": lambda faults: faults.answer(503, times=8),
+    "rubbish": lambda faults: faults.rubbish(path=WATCHES, times=4),
+    "an empty object": lambda faults: faults.rubbish(path=WATCHES, times=4, body=b"{}"),
+    "cut off": lambda faults: faults.reset(path=WATCHES, times=4),
 }
 
 
 @asynccontextmanager
-async def trouble(play: Play, member: str, begin: Trouble) -> AsyncIterator[None]:
+async def trouble(play: Play, member: str, begin: Trouble) -> AsyncIterator[Fault]:
     faults = play.stage.brim.members[member].faults
-    begin(faults)
+    fault = begin(faults)
     try:
-        yield
+        yield fault
     finally:
         faults.clear()
 
 
-async def test_a_member_in_trouble_is_served_when_it_recovers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["writes", "reads"])
+async def test_a_member_in_trouble_is_served_when_it_recovers(
+    tmp_path: Path, what: str, eventually: Eventually
+) -> None:
     async with playing(tmp_path, "hybrid.yaml") as play:
-        for number, (name, begin) in enumerate(TROUBLES.items()):
+        for number, (name, begin) in enumerate((WRITTEN if what == "writes" else READ).items()):
             app = f"web-{number}"
-            async with trouble(play, "idc", begin):
+            async with trouble(play, "idc", begin) as fault:
+                if what == "reads":
+                    await play.stage.brim.members["idc"].pause()
+                    await play.stage.brim.members["idc"].resume()
                 await play.submit(*web(app))
                 await play.eventually(
                     lambda app=app: play.ready("default", app) == 4,  # type: ignore[misc]
                     what=f"4 replicas after {name}",
                 )
-            assert sum(play.asked(reference(app)).values()) == 4, name
+                await eventually(lambda: fault.hits == fault.times)
+            await play.eventually(lambda app=app: sum(play.asked(reference(app)).values()) == 4, name)  # type: ignore[misc]
+            assert all(play.ready("default", f"web-{before}") == 4 for before in range(number)), name
 
 
-def refuses(faults: Faults) -> object:
+def refuses(faults: Faults) -> Fault:
     return faults.answer(403, method="PATCH", path=WRITES)
 
 
