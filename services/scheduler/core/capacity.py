@@ -102,6 +102,7 @@ class Writer:
         if self._holdings.deficit(table):
             self._ledger.flush()
             self._holdings.house_deficits(table)
+        self._ledger.flush_many()
         table.version += 1
 
     def clear(self, table: Table) -> None:

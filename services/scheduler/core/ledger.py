@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from services.scheduler.core.nodes import KIND_OF, KINDS, Classes, Floats, Indexes, Nodes
 
+MANY: Final = 64  # touches
 KEPT: Final = 65_536  # entries, two per change; a full ledger forgets the older half
 
 
@@ -93,10 +94,16 @@ class Ledger:
             nodes.klass.take(rows),
         )
 
+    def flush_many(self) -> None:
+        """`flush`, if much is touched: whoever asks next is not to wait for all that changed while nobody did."""
+        if len(self._touched) >= MANY:
+            self.flush()
+
     def flush(self) -> None:
         """Writes down what became of the rows touched."""
-        touched, self._touched = self._touched, []
-        for rows, before in touched:
+        if self._touched:
+            rows, before = self._touched[0] if len(self._touched) == 1 else self._together()
+            self._touched = []
             self._nodes.dirty[rows] = False
             after = self._state(rows)
             self._enter(before, -before.times)
@@ -106,6 +113,22 @@ class Ledger:
                 self.grown.append((before.at(more), after.at(more)))
         if self._classes.freed or self._retired:
             self._retire_classes()
+
+    def _together(self) -> tuple[Indexes, State]:
+        """All that is touched, each row once."""
+        count = len(self._nodes.columns)
+        states = [state for _, state in self._touched]
+        amounts = np.zeros((count, sum(len(state.times) for state in states)))  # 0 of what came later
+        last = 0
+        for state in states:
+            first, last = last, last + len(state.times)
+            amounts[: len(state.amounts), first:last] = state.amounts
+        return np.concatenate([rows for rows, _ in self._touched]), State(
+            amounts,
+            np.concatenate([state.times for state in states]),
+            np.concatenate([state.cells for state in states]),
+            np.concatenate([state.klass for state in states]),
+        )
 
     def _enter(self, state: State, times: Floats) -> None:
         count, columns = state.amounts.shape[1], state.amounts.shape[0]
