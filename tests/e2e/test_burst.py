@@ -192,11 +192,12 @@ async def test_what_a_burst_cost_is_what_the_cloud_billed(tmp_path: Path) -> Non
         await play.stage.clock.sleep(60)
         await play.scale(WEB, 3)
         await play.eventually(lambda: len(play.observer.instances("default")) == 1)
+        await booked_cost(play, pods=2, running=1)
         await play.restart("inventory")
         await play.stage.brim.ready()
         await play.scale(WEB, 2)
         await play.eventually(lambda: not play.observer.instances("default"))
-        cost = await settled_cost(play, pods=3)
+        cost = await booked_cost(play, pods=3)
         assert len(bills) == 3
         billed = sum(bills.values())
         assert cost.amount(0) == pytest.approx(billed, abs=3 / 3600), "the cloud counts whole seconds of each"
@@ -206,13 +207,13 @@ async def test_what_a_burst_cost_is_what_the_cloud_billed(tmp_path: Path) -> Non
         assert float(row[6]) == pytest.approx(billed, abs=0.001)
 
 
-async def settled_cost(play: Play, pods: int) -> Cost:
-    """What the workload cost, once so many pods on instances are booked and nothing is being paid for."""
+async def booked_cost(play: Play, pods: int, running: int = 0) -> Cost:
+    """What the workload cost, once so many pods on instances are booked, and so many are being paid for."""
     for _ in range(200):
         last = await play.bus.last("COST", subjects.cost("one", WEB))
         if last is not None:
             cost = Cost.decode(last.data)
-            if not cost.meters and [(entry.unit, entry.pods) for entry in cost.booked] == [("eci", pods)]:
+            if len(cost.meters) == running and [(entry.unit, entry.pods) for entry in cost.booked] == [("eci", pods)]:
                 return cost
         await play.stage.clock.sleep(2)
     pytest.fail(f"never booked {pods} pods: {last}")
