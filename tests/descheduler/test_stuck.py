@@ -129,6 +129,24 @@ CASES = [
         (status(pending(1, 40), autoscaler="h"),),
         unmovable=("idc",),
     ),
+    Case(
+        "serverless replicas wait until the nodes before them came, whatever the autoscaler says of them",
+        placed(share(elastic=1, virtual=1, deadline=NOW + 200)),
+        (status(pending(1, 40, "no-stock"), pending(1, 40, "ordered")),),
+        next_in=200,
+    ),
+    Case(
+        "what the autoscaler refuses beyond those is stuck",
+        placed(share(elastic=1, virtual=1, deadline=NOW + 200)),
+        (status(pending(2, 40, "no-stock")),),
+        {"idc": 1},
+    ),
+    Case(
+        "serverless replicas alone",
+        placed(share(virtual=1)),
+        (status(pending(1, 40)),),
+        {"idc": 1},
+    ),
     Case("a batch of a rollout", placed(share()), (status(pending(1, 40), rolling=True),), unmovable=("idc",)),
     Case(
         "ordered pods: from the stuck ordinal up",

@@ -96,6 +96,22 @@ def test_max_counts_what_is_there_already() -> None:
     assert (share.free, share.virtual) == (3, 2)
 
 
+def test_what_runs_on_machines_takes_nothing_of_the_next_units_maximum() -> None:
+    units_of_it = (unit("idc"), unit("ecs", max=1), unit("eci"))
+    w = World()
+    w.want(policy("idc", ecs_provision=True))
+    w.member(
+        "idc", node("own", 1), virtual("vk", 20), pools=[pool("a", 1, 5, labels=CLASSES[1].labels)], classes=CLASSES
+    )
+    w.delta("idc", surroundings=PRICES)
+    for replicas in (1, 3):
+        workload = asking("web", replicas, *units_of_it)
+        w.want(workload)
+        w.run()
+    (share,) = w.placement(workload).shares
+    assert (share.free, share.elastic, share.virtual) == (1, 1, 1)
+
+
 def test_units_that_hold_their_maximum_are_named() -> None:
     w = world(node("own", 3), virtual("vk", 20))
     for replicas in (4, 6):  # who was given something just now is not explained

@@ -96,16 +96,24 @@ def _aged(share: Share, entries: Iterable[Unschedulable], threshold: float, pati
     """From when on which replicas are stuck.
 
     share.elastic replicas wait for nodes: first those that the autoscaler refused (stuck at once), then those that
-    it ordered nodes for, then the youngest (stuck from the deadline on). All others by the threshold.
+    it ordered nodes for, then the youngest (stuck from the deadline on). share.virtual ones beside such may have to
+    wait until the units before theirs are full, and need no node: the autoscaler's word is not about them. All others
+    by the threshold.
     """
     elastic = share.elastic
+    behind = share.virtual if share.elastic or share.added else 0
     for entry in sorted(entries, key=_elastic_first):
-        waits = min(entry.count, elastic)
+        count = entry.count
+        turn = 0 if entry.provisioning == "ordered" else min(count, behind)
+        behind, count = behind - turn, count - turn
+        if turn:
+            yield _Aged(entry.since + max(threshold, patience), turn, entry)
+        waits = min(count, elastic)
         elastic -= waits
         if waits:
             yield _Aged(_end_of_wait(share, entry, threshold, patience), waits, entry)
-        if entry.count > waits:
-            yield _Aged(entry.since + threshold, entry.count - waits, entry)
+        if count > waits:
+            yield _Aged(entry.since + threshold, count - waits, entry)
 
 
 def _elastic_first(entry: Unschedulable) -> tuple[int, float]:

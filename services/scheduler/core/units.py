@@ -7,8 +7,8 @@ units, and a unit's `max` caps what its shape finds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -94,53 +94,69 @@ def _union(units: tuple[UnitRoom, ...], shape: Shape) -> Shape:
 # -- their room ----------------------------------------------------------------------------------------------
 
 
-def rooms(case: Case, tier: TierMembers) -> Lines:
-    """The room of a tier's members over all units, each up to its maximum less what it holds already.
+@dataclass(slots=True)
+class _Held:
+    """Replicas per member, of which units have not been said to hold any yet.
 
-    Which unit a replica is in is not told here: a placement knows virtual ones, and units fill from the top.
+    A placement knows which are virtual and which came with nodes that were added for them (cloud). Which unit the
+    others are in, it does not know: units fill from the top.
     """
-    real, virtual = _held(case, tier)
+
+    machines: Floats
+    cloud: Floats
+    virtual: Floats
+
+    @classmethod
+    def of(cls, case: Case, names: Sequence[str], *, with_given: bool) -> _Held:
+        """with_given: those that this decision gave are counted too."""
+        held = cls(*(np.zeros(len(names)) for _ in range(3)))
+        for position, name in enumerate(names):
+            draft = case.drafts.get(name)
+            if draft is None or not draft.present:
+                continue
+            kinds = ("free", "elastic", "virtual")
+            free, elastic, virtual = (0 if with_given else case.given_by_kind.get((name, kind), 0) for kind in kinds)
+            held.virtual[position] = draft.virtual - virtual
+            held.cloud[position] = draft.added + draft.elastic - elastic
+            held.machines[position] = max(0, draft.free - draft.added - free)
+        return held
+
+    def take(self, unit: UnitRoom) -> Floats:
+        """Those of a unit: up to its maximum, all that can be in it where it has none."""
+        most = float("inf") if unit.maximum is None else float(unit.maximum)
+        if unit.unit == "eci":
+            used = np.minimum(self.virtual, most)
+            self.virtual = self.virtual - used
+            return used
+        used = np.minimum(self.cloud, most) if unit.unit == "ecs" else np.zeros(len(self.cloud))
+        self.cloud = self.cloud - used
+        more = np.minimum(self.machines, most - used)
+        self.machines = self.machines - more
+        return used + more
+
+
+def rooms(case: Case, tier: TierMembers) -> Lines:
+    """The room of a tier's members over all units, each up to its maximum less what it holds already."""
+    held = _Held.of(case, tier.names, with_given=False)
     total = [np.zeros(len(tier.names)) for _ in range(3)]
     for unit in case.workload.units:
         found = case.room.rooms(unit.shape, tier.numbers)
+        used = held.take(unit)
         if unit.maximum is not None:
-            held = virtual if unit.unit == "eci" else real
-            used = np.minimum(held, unit.maximum)
-            held -= used
             found = _capped(found, unit.maximum - used)
         for kind in (FREE, ELASTIC, VIRTUAL_ROOM):
             total[kind] += found[kind]
     return total[FREE], total[ELASTIC], total[VIRTUAL_ROOM]
 
 
-def _held(case: Case, tier: TierMembers) -> tuple[Floats, Floats]:
-    """Replicas on nodes and on virtual nodes, per member, but for those that this decision gave."""
-    real, virtual = np.zeros(len(tier.names)), np.zeros(len(tier.names))
-    for position, name in enumerate(tier.names):
-        draft = case.drafts.get(name)
-        if draft is not None and draft.present:
-            given = [case.given_by_kind.get((name, kind), 0) for kind in ("free", "elastic", "virtual")]
-            virtual[position] = draft.virtual - given[2]
-            real[position] = draft.free + draft.elastic - given[0] - given[1]
-    return real, virtual
-
-
 def full(case: Case, member: str) -> tuple[str, ...]:
     """Units that hold their maximum in a member, in words; nodes and pools are not what is lacking there."""
-    draft = case.drafts.get(member)
-    if draft is None or not draft.present:
-        return ()
-    real, virtual = draft.free + draft.elastic, draft.virtual
+    held = _Held.of(case, (member,), with_given=True)
     found = []
     for unit in case.workload.units:
-        held = virtual if unit.unit == "eci" else real
-        used = held if unit.maximum is None else min(held, unit.maximum)
+        used = int(held.take(unit)[0])
         if used == unit.maximum:
             found.append(f"{unit.unit} holds {used} of at most {unit.maximum}")
-        if unit.unit == "eci":
-            virtual -= used
-        else:
-            real -= used
     return tuple(found)
 
 
