@@ -123,15 +123,21 @@ class Play:
 
     async def would_place(self, ref: ObjectRef, count: int) -> dict[str, tuple[int, int]]:
         """Replicas per member if the object were scaled to so many, and how many of them on nodes still to be added.
-        Raises BusUnavailable while nobody can say."""
+
+        Nothing while that counts on pods that are about to leave. Raises BusUnavailable while nobody can say.
+        """
         last = await self.bus.last("DESIRED", subjects.desired(ref))
         assert last is not None
         manifest = Desired.decode(last.data).manifest
         spec = manifest["spec"]
         assert isinstance(spec, dict)
         question = Plan(manifests=json.dumps({**manifest, "spec": {**spec, "replicas": count}}))
-        planned = Planned.decode(await self.bus.request(subjects.PLAN, question.encode()))
-        return {share.member: (share.replicas, share.elastic) for entry in planned.placements for share in entry.shares}
+        (planned,) = Planned.decode(await self.bus.request(subjects.PLAN, question.encode())).placements
+        seen = planned.seen
+        room = map(sum, zip(seen.free, seen.elastic, seen.virtual, strict=True))
+        if any(given > there for given, there in zip(seen.given, room, strict=True)):
+            return {}
+        return {share.member: (share.replicas, share.elastic) for share in planned.shares}
 
     async def decided(self, ref: ObjectRef, condition: Callable[[Placement], bool]) -> Placement:
         """Wait until one of an object's placements, in force or superseded, is so."""
