@@ -25,6 +25,26 @@ class Part(BaseModel):
     )
 
 
+class Manifest(Part):
+    """An object as people write it, of a kind whose every field brim checks."""
+
+    @classmethod
+    def read(cls, manifest: JsonObject) -> Self:
+        """The model of a manifest. Raises Invalid, naming every field that is wrong."""
+        try:
+            return cls.model_validate(manifest)
+        except ValidationError as error:
+            raise Invalid(faults_of(error, _called(manifest))) from error
+
+
+def _called(manifest: JsonObject) -> str:
+    """As people call it, however odd it is: kind, then namespace and name."""
+    metadata = manifest.get("metadata")
+    told = metadata if isinstance(metadata, dict) else {}
+    name, namespace = told.get("name") or "(unnamed)", told.get("namespace")
+    return f"{manifest.get('kind')} {namespace}/{name}" if namespace else f"{manifest.get('kind')} {name}"
+
+
 class Contract(Part):
     """A whole message. `TYPE` is its CloudEvents type and ends in the version of its form."""
 

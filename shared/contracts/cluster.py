@@ -6,14 +6,13 @@ change and go without a restart. Cordon and drain are the lasting wish in `spec.
 
 from __future__ import annotations
 
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-from pydantic import ValidationError, field_validator
+from pydantic import field_validator
 
 from shared import names
-from shared.contracts.base import JsonObject, Part, faults_of
+from shared.contracts.base import JsonObject, Manifest, Part
 from shared.contracts.refs import ObjectRef
-from shared.errors import Invalid
 from shared.fleet import API_VERSION, Kubeconfig, Member, Stock, Taint
 
 GROUP: Final = "brim.dev"
@@ -50,7 +49,7 @@ class ClusterSpec(Part):
     wish: Wish = "open"
 
 
-class ClusterManifest(Part):
+class ClusterManifest(Manifest):
     """One member of the fleet."""
 
     api_version: Literal["brim.dev/v1alpha1"] = "brim.dev/v1alpha1"
@@ -65,16 +64,6 @@ class ClusterManifest(Part):
     @property
     def ref(self) -> ObjectRef:
         return cluster_ref(self.id)
-
-    @classmethod
-    def read(cls, manifest: JsonObject) -> Self:
-        """The model of a manifest. Raises Invalid, naming every field that is wrong."""
-        try:
-            return cls.model_validate(manifest)
-        except ValidationError as error:
-            metadata = manifest.get("metadata")
-            name = metadata.get("name") if isinstance(metadata, dict) else None
-            raise Invalid(faults_of(error, f"{KIND} {name or '(unnamed)'}")) from error
 
     def to_manifest(self) -> JsonObject:
         """The manifest as JSON values, without what is unset."""

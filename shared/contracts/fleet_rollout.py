@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from shared.contracts.base import JsonObject, Part, faults_of
+from shared.contracts.base import Manifest, Part
 from shared.contracts.policy import LabelSelector
 from shared.contracts.refs import ObjectRef
 from shared.contracts.resource_policy import seconds_of
 from shared.contracts.rollout import WorkloadRef
-from shared.errors import Invalid
 
 GROUP: Final = "brim.dev"
 VERSION: Final = "v1alpha1"
@@ -109,23 +108,11 @@ class FleetRolloutMetadata(Part):
     namespace: str = ""
 
 
-class FleetRollout(Part):
+class FleetRollout(Manifest):
     api_version: Literal["brim.dev/v1alpha1"]
     kind: Literal["FleetRollout"]
     metadata: FleetRolloutMetadata
     spec: FleetRolloutSpec
-
-    @classmethod
-    def read(cls, manifest: JsonObject) -> Self:
-        """The model of a manifest. Raises Invalid, naming every field that is wrong."""
-        try:
-            return cls.model_validate(manifest)
-        except ValidationError as error:
-            metadata = manifest.get("metadata")
-            name = metadata.get("name") if isinstance(metadata, dict) else None
-            namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
-            where = f"{namespace}/{name}" if namespace else str(name or "(unnamed)")
-            raise Invalid(faults_of(error, f"{KIND} {where}")) from error
 
     @property
     def workload(self) -> ObjectRef:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from shared import quantities
-from shared.contracts.base import JsonObject, Part, faults_of
+from shared.contracts.base import Manifest, Part
 from shared.contracts.refs import ObjectRef
-from shared.errors import Invalid
 from shared.units import UNITS
 
 GROUP: Final = "scheduling.alibabacloud.com"
@@ -111,23 +110,11 @@ class PolicyMetadata(Part):
     annotations: dict[str, str] = {}
 
 
-class ResourcePolicy(Part):
+class ResourcePolicy(Manifest):
     api_version: Literal["scheduling.alibabacloud.com/v1alpha1"]
     kind: Literal["ResourcePolicy"]
     metadata: PolicyMetadata
     spec: ResourcePolicySpec
-
-    @classmethod
-    def read(cls, manifest: JsonObject) -> Self:
-        """The model of a manifest. Raises Invalid, naming every field that is wrong."""
-        try:
-            return cls.model_validate(manifest)
-        except ValidationError as error:
-            metadata = manifest.get("metadata")
-            name = metadata.get("name") if isinstance(metadata, dict) else None
-            namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
-            where = f"{namespace}/{name}" if namespace else str(name or "(unnamed)")
-            raise Invalid(faults_of(error, f"{KIND} {where}")) from error
 
     @property
     def ref(self) -> ObjectRef:

@@ -10,11 +10,10 @@ import re
 from itertools import pairwise
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
-from shared.contracts.base import JsonObject, Part, faults_of
+from shared.contracts.base import Manifest, Part
 from shared.contracts.refs import ObjectRef
-from shared.errors import Invalid
 
 GROUP: Final = "rollouts.kruise.io"
 VERSION: Final = "v1beta1"
@@ -154,25 +153,13 @@ class RolloutMetadata(_Loose):
     namespace: str = ""
 
 
-class Rollout(Part):
+class Rollout(Manifest):
     model_config = ConfigDict(extra="ignore")
 
     api_version: Literal["rollouts.kruise.io/v1beta1"]
     kind: Literal["Rollout"]
     metadata: RolloutMetadata
     spec: RolloutSpec
-
-    @classmethod
-    def read(cls, manifest: JsonObject) -> Self:
-        """The model of a manifest. Raises Invalid, naming every field that is wrong."""
-        try:
-            return cls.model_validate(manifest)
-        except ValidationError as error:
-            metadata = manifest.get("metadata")
-            name = metadata.get("name") if isinstance(metadata, dict) else None
-            namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
-            where = f"{namespace}/{name}" if namespace else str(name or "(unnamed)")
-            raise Invalid(faults_of(error, f"{KIND} {where}")) from error
 
     @property
     def workload(self) -> ObjectRef:

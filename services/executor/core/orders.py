@@ -6,9 +6,10 @@ sent twice.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final, Literal, TypeAlias
 
+from services.executor.core.events import event_about
+from services.executor.core.live import mapping
 from shared.contracts.base import JsonObject
 from shared.contracts.binding import Annotate, Bind, Binding, Evict, Note, Pend, Release
 from shared.contracts.refs import ObjectRef
@@ -16,8 +17,6 @@ from shared.contracts.refs import ObjectRef
 LIFETIME: Final = 600.0  # seconds after which an order is void, as the stream has it
 SOURCE: Final = "brim-scheduler"  # whom events name
 INSTANCE: Final = ("eci.brim.dev", "v1alpha1", "ContainerGroup")
-_LONGEST: Final = 220  # characters of a pod's name in an event's: 253 are allowed in all
-_MESSAGE: Final = 1024  # characters of an event's message that an API server takes
 
 Standing: TypeAlias = Literal["as ordered", "open", "elsewhere", "gone"]
 
@@ -53,7 +52,7 @@ def pending_patch(order: Pend, live: JsonObject, at: str) -> JsonObject | None:
     The condition's transition time stays while the pod remains unscheduled: it tells since when it is stuck.
     """
     before = _condition(live)
-    nominated = _below(live, "status").get("nominatedNodeName") or ""
+    nominated = mapping(live.get("status")).get("nominatedNodeName") or ""
     same = before.get("status") == "False"
     told = (before.get("reason"), before.get("message"), nominated)
     if same and told == ("Unschedulable", order.message, order.nominated):
@@ -78,7 +77,7 @@ def annotations_patch(order: Annotate) -> JsonObject:
 
 def standing(order: Binding, live: JsonObject) -> Standing:
     """How the pod stands to an order that was refused with a conflict, or that asks for a look first."""
-    metadata, spec = _below(live, "metadata"), _below(live, "spec")
+    metadata, spec = mapping(live.get("metadata")), mapping(live.get("spec"))
     if metadata.get("uid") != order.uid:
         return "gone"
     node = spec.get("nodeName")
@@ -105,38 +104,15 @@ def event_of(order: Binding, at: str) -> JsonObject | None:
 
 def _event(order: Binding, reason: str, message: str, at: str, kind: str) -> JsonObject:
     """Its name follows from what it says: said twice, it is there once."""
-    digest = hashlib.sha256(f"{order.uid}/{reason}/{message}".encode()).hexdigest()[:16]
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": f"{order.name[:_LONGEST].rstrip('.-')}.{digest}", "namespace": order.namespace},
-        "involvedObject": {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "namespace": order.namespace,
-            "name": order.name,
-            "uid": order.uid,
-        },
-        "reason": reason,
-        "message": message[:_MESSAGE],
-        "type": kind,
-        "source": {"component": SOURCE},
-        "reportingComponent": SOURCE,
-        "reportingInstance": SOURCE,
-        "firstTimestamp": at,
-        "lastTimestamp": at,
-        "count": 1,
-    }
+    identity = f"{reason}/{message}"
+    return event_about(
+        pod_ref(order), order.uid, reason=reason, message=message, at=at, identity=identity, source=SOURCE, kind=kind
+    )
 
 
 def _condition(live: JsonObject) -> JsonObject:
-    conditions = _below(live, "status").get("conditions")
+    conditions = mapping(live.get("status")).get("conditions")
     for entry in conditions if isinstance(conditions, list) else ():
         if isinstance(entry, dict) and entry.get("type") == "PodScheduled":
             return entry
     return {}
-
-
-def _below(node: JsonObject, name: str) -> JsonObject:
-    found = node.get(name)
-    return found if isinstance(found, dict) else {}

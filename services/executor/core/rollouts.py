@@ -5,18 +5,18 @@ Kruise's documented way is a merge patch of the status that sets the state of a 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
+from services.executor.core.events import event_about
 from services.executor.core.live import mapping, text
 from shared.contracts.action import Action
 from shared.contracts.annotations import TRACEPARENT_ANNOTATION
 from shared.contracts.base import JsonObject
+from shared.contracts.refs import ObjectRef
 from shared.contracts.rollout import GROUP, KIND, VERSION
 
 STEP_ANNOTATION = "brim.dev/step"  # on the event of an approval: the step that was approved
 SOURCE = "brim"
-_LONGEST = 220  # characters of the rollout's name in an event's: 253 are allowed in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,34 +66,23 @@ def approval(step: Step) -> JsonObject:
 def event_of(action: Action, live: JsonObject, step: Step, at: str, traceparent: str) -> JsonObject:
     """Who approved what: one per action, so that it is also the memory of what an action was about."""
     metadata = mapping(live.get("metadata"))
-    name, namespace = text(metadata.get("name")), text(metadata.get("namespace"))
-    digest = hashlib.sha256(f"{text(metadata.get('uid'))}/{action.id}".encode()).hexdigest()[:16]
-    annotations = {STEP_ANNOTATION: str(step.index)} | ({TRACEPARENT_ANNOTATION: traceparent} if traceparent else {})
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {
-            "name": f"{name[:_LONGEST].rstrip('.-')}.{digest}",
-            "namespace": namespace,
-            "annotations": dict(annotations),
-        },
-        "involvedObject": {
-            "apiVersion": f"{GROUP}/{VERSION}",
-            "kind": KIND,
-            "namespace": namespace,
-            "name": name,
-            "uid": text(metadata.get("uid")),
-        },
-        "reason": "Approved",
-        "message": f"step {step.index} of {step.steps} approved by {action.who or 'somebody unnamed'}",
-        "type": "Normal",
-        "source": {"component": SOURCE},
-        "reportingComponent": SOURCE,
-        "reportingInstance": SOURCE,
-        "firstTimestamp": at,
-        "lastTimestamp": at,
-        "count": 1,
-    }
+    about = ObjectRef(
+        group=GROUP,
+        version=VERSION,
+        kind=KIND,
+        namespace=text(metadata.get("namespace")),
+        name=text(metadata.get("name")),
+    )
+    return event_about(
+        about,
+        text(metadata.get("uid")),
+        reason="Approved",
+        message=f"step {step.index} of {step.steps} approved by {action.who or 'somebody unnamed'}",
+        at=at,
+        identity=action.id,
+        source=SOURCE,
+        annotations={STEP_ANNOTATION: str(step.index)} | ({TRACEPARENT_ANNOTATION: traceparent} if traceparent else {}),
+    )
 
 
 def step_of_event(event: JsonObject) -> int:
