@@ -49,10 +49,11 @@ async def run(context: ServiceContext) -> None:
                 metrics.leading.set(1)
                 context.log.info("this scheduler leads (epoch %d)", epoch)
                 leading[:] = [Leader(context, metrics, epoch, legacy)]
+                legacy = None
                 await leading[0].run()
         except* LeaseLost as lost:
             context.log.warning("%s; it stands by", lost.exceptions[0])
-            legacy = leading[0].legacy if leading else None
+            legacy = leading[0].legacy if leading else legacy
             lease.exceed(max(error.epoch for error in leaves(lost)))
             await anyio.sleep(retries.next_delay())
         finally:
@@ -69,8 +70,9 @@ class Leader:
     def __init__(
         self, context: ServiceContext, metrics: SchedulerMetrics, lease: int, legacy: Legacy | None = None
     ) -> None:
-        epoch = self._epoch = Epoch(lease)
-        self._legacy = legacy if legacy is not None and legacy.is_of_use(lease) else None
+        epoch = Epoch(lease)
+        self._legacy = legacy
+        self._created = ""
         bus, clock, settings = context.bus, context.clock, context.settings.scheduler
         self._bus = bus
         self._clock = clock
@@ -110,7 +112,7 @@ class Leader:
         if not self._following.is_caught_up:
             return self._legacy
         wishes = tuple(entry.desired for entry in self._known)
-        return Legacy(self._epoch.value, wishes, tuple(self.state.placements()))
+        return Legacy(self._created, wishes, tuple(self.state.placements()))
 
     @property
     def ready(self) -> bool:
@@ -118,6 +120,7 @@ class Leader:
         return self._following.is_caught_up and self._intake.is_serving and self._planner.is_serving
 
     async def run(self) -> None:
+        self._created = await self._following.restoring.begin(self._legacy)
         await root_tasks(
             {
                 "follow the streams": self._following.run,
@@ -129,9 +132,7 @@ class Leader:
     async def _work(self) -> None:
         """Nothing is judged or decided before everything is known."""
         await self._following.caught_up()
-        if self._legacy is not None:
-            await self._following.restoring.inherit(self._legacy)
-            self._legacy = None
+        self._legacy = None
         with heap.mostly_state():
             await root_tasks(
                 {

@@ -21,15 +21,15 @@ from services.scheduler.publishing import Sequences
 from shared.backoff import Backoff, Retries
 from shared.bus import Bus, Message
 from shared.contracts import subjects
-from shared.contracts.base import Contract
 from shared.contracts.desired import Desired
 from shared.contracts.placement import Placement
 from shared.contracts.refs import ObjectRef
-from shared.errors import BusUnavailable, WriteConflict
+from shared.errors import BusUnavailable, NotFound, WriteConflict
 
 log = logging.getLogger("brim.scheduler")
 
 AT_ONCE = 64  # publishes in flight: all of it has to be there before the lease, which is lost as well, runs out
+FRESH = 1800.0  # seconds: half of what a tombstone lasts
 RETRY = Backoff(base=0.05, maximum=1.0)
 
 T = TypeVar("T")
@@ -37,16 +37,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Legacy:
-    """What a leader knew when its lease was lost."""
+    """What a leader knew when its lease was lost. created: of the stream DESIRED at that time."""
 
-    epoch: int
+    created: str
     wishes: tuple[Desired, ...]
     placements: tuple[Placement, ...]
-
-    def is_of_use(self, epoch: int) -> bool:
-        """To whoever leads next in this process. An epoch that is not greater was counted anew: the streams were lost
-        right after this was known, and nobody can have changed anything since."""
-        return epoch <= self.epoch
 
 
 class Restoring:
@@ -62,11 +57,7 @@ class Restoring:
         key = desired.ref.key
         log.warning("%s vanished from DESIRED and was not deleted: it is written again", desired.ref)
         self._known.fence(key, 0)
-        sequence = await self._written(
-            lambda: self._bus.publish(
-                subjects.desired(desired.ref), desired.encode(), expected_last_sequence=0, event=Desired.TYPE
-            )
-        )
+        sequence = await self._written(subjects.desired(desired.ref), desired.encode(), Desired.TYPE)
         if sequence is not None:
             self._known.fence(key, sequence)
 
@@ -77,34 +68,46 @@ class Restoring:
         if placement is None or await self.last("PLACEMENT", subject) is not None:
             return
         log.warning("the placement of %s vanished and is written again", ref)
-        sequence = await self._written(
-            lambda: self._bus.publish(subject, placement.encode(), expected_last_sequence=0, event=Placement.TYPE)
-        )
+        sequence = await self._written(subject, placement.encode(), Placement.TYPE)
         if sequence is not None:
             self._sequences.put(ref.key, sequence)
 
-    async def inherit(self, legacy: Legacy) -> None:
-        """Write what is missing of it. The streams bring it back, as anything that somebody else wrote."""
-        log.warning("the streams were lost: %d wishes are known still, and written again", len(legacy.wishes))
-        async with anyio.create_task_group() as group:
-            for placement in legacy.placements:
-                group.start_soon(self._written_once, subjects.placement(placement.ref), placement)
-            for desired in legacy.wishes:
-                group.start_soon(self._written_once, subjects.desired(desired.ref), desired)
+    async def begin(self, legacy: Legacy | None) -> str:
+        """Write what is missing of what the last leader in this process knew, before the streams are read.
 
-    async def _written_once(self, subject: str, contract: Contract) -> None:
-        await self._written(
-            lambda: self._bus.publish(subject, contract.encode(), expected_last_sequence=0, event=contract.TYPE)
-        )
+        Only where DESIRED was made anew since, and a short while ago: somebody else may have led and deleted things
+        meanwhile, and a tombstone shows that for an hour. Returns when DESIRED was created.
+        """
+        info = await self._answer(lambda: self._bus.stream_info("DESIRED"))
+        if legacy is not None and info.created != legacy.created and info.age < FRESH:
+            log.warning("the streams were lost: %d wishes are known still, and written again", len(legacy.wishes))
+            placements = {placement.ref.key: placement for placement in legacy.placements}
+            async with anyio.create_task_group() as group:
+                for desired in legacy.wishes:
+                    group.start_soon(self._inherit, desired, placements.get(desired.ref.key))
+        return info.created
+
+    async def _inherit(self, desired: Desired, placement: Placement | None) -> None:
+        """The placement only beside its own wish."""
+        subject = subjects.desired(desired.ref)
+        payload = desired.encode()
+        if await self._written(subject, payload, Desired.TYPE) is None:
+            found = await self.last("DESIRED", subject)
+            if found is None or found.data != payload:
+                return
+        if placement is not None:
+            await self._written(subjects.placement(placement.ref), placement.encode(), Placement.TYPE)
 
     async def last(self, stream: str, subject: str) -> Message | None:
         """What the subject holds now, as soon as the bus can tell."""
         return await self._answer(lambda: self._bus.last(stream, subject))
 
-    async def _written(self, publish: Callable[[], Awaitable[int]]) -> int | None:
-        """The sequence; None where somebody else wrote."""
+    async def _written(self, subject: str, payload: bytes, event: str) -> int | None:
+        """Where the subject holds nothing. The sequence; None where it does."""
         try:
-            return await self._answer(publish)
+            return await self._answer(
+                lambda: self._bus.publish(subject, payload, expected_last_sequence=0, event=event)
+            )
         except WriteConflict:
             return None
 
@@ -114,6 +117,6 @@ class Restoring:
             try:
                 async with self._slots:
                     return await ask()
-            except BusUnavailable as error:
+            except (BusUnavailable, NotFound) as error:  # a stream that is being made again
                 log.debug("asked again later: %s", error)
                 await asyncio.sleep(retries.next_delay())

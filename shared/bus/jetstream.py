@@ -9,13 +9,13 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from nats.aio.msg import Msg
 
 from shared.bus.connection import NO_RESPONDERS, Connection, status_of
 from shared.bus.message import Message
 from shared.bus.streams import STREAMS
+from shared.clock import parse_rfc3339
 from shared.errors import BrimError, BusUnavailable, NotFound, Permanent, TooLarge, WriteConflict
 
 API = "$JS.API."
@@ -30,7 +30,7 @@ _BATCH_CUT_OFF = frozenset({10175, 10176})  # a part without its number, or a ga
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """created: RFC 3339; it changes when a stream was deleted and made anew."""
+    """created: RFC 3339; it changes when a stream was deleted and made anew. age: seconds since then."""
 
     name: str
     messages: int
@@ -38,6 +38,7 @@ class StreamInfo:
     first_sequence: int
     last_sequence: int
     created: str
+    age: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +143,15 @@ async def _stream_names(connection: Connection) -> set[str]:
 
 async def stream_info(connection: Connection, stream: str) -> StreamInfo:
     answer = await api(connection, f"STREAM.INFO.{stream}", what=f"stream {stream}")
-    state = _section(answer, "state")
+    state, created = _section(answer, "state"), str(answer.get("created", ""))
     return StreamInfo(
         name=stream,
         messages=number(state, "messages"),
         bytes=number(state, "bytes"),
         first_sequence=number(state, "first_seq"),
         last_sequence=number(state, "last_seq"),
-        created=str(answer.get("created", "")),
+        created=created,
+        age=parse_rfc3339(str(answer["ts"])) - parse_rfc3339(created),
     )
 
 
@@ -205,7 +207,7 @@ def _stored(stored: Json) -> Message:
         data=base64.b64decode(str(stored.get("data", ""))),
         sequence=number(stored, "seq"),
         headers={key.strip(): value.strip() for key, separator, value in lines if separator},
-        published_at=datetime.fromisoformat(str(stored["time"]).replace("Z", "+00:00")).timestamp(),
+        published_at=parse_rfc3339(str(stored["time"])),
     )
 
 

@@ -31,6 +31,9 @@ class Written:
         """Once. None for what somebody else wrote, or for what was not acknowledged (yet)."""
         return self._noted.pop(sequence, None)
 
+    def clear(self) -> None:
+        self._noted.clear()
+
     def forget(self, sequence: int) -> None:
         """All up to this one."""
         for noted in [noted for noted in self._noted if noted <= sequence]:

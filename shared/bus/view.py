@@ -107,13 +107,19 @@ class View:
         """Keep the map true until cancelled. Raises Permanent for a filter that NATS refuses."""
         retries = Retries(RETRY)
         while True:
+            reconnected = asyncio.Event()
+            release = self._connection.on_reconnect(reconnected.set)
             try:
-                await self._replay_and_follow(retries)
+                await self._replay_and_follow(retries, reconnected)
             except (BusUnavailable, NotFound) as error:
                 log.debug("the view of stream %s is rebuilt: %s", self._stream, error)
                 await anyio.sleep(retries.next_delay())
+            finally:
+                release()
 
-    async def _replay_and_follow(self, retries: Retries) -> None:
+    async def _replay_and_follow(self, retries: Retries, reconnected: asyncio.Event) -> None:
+        if self._written is not None:
+            self._written.clear()  # what was acknowledged by now is in the stream, or lost with it
         created = (await jetstream.stream_info(self._connection, self._stream)).created
         async with OrderedRead(self._connection, self._stream, self._subjects, LATEST) as read:
             seen: set[str] = set()
@@ -127,7 +133,7 @@ class View:
             if self._written is None:
                 await self._follow(read)
         if self._written is not None:
-            await self._look_for_others(self._written, created, read.last_sequence)
+            await self._look_for_others(self._written, reconnected, created, read.last_sequence)
 
     async def _follow(self, read: OrderedRead) -> None:
         resync_at = anyio.current_time() + self._resync
@@ -138,12 +144,15 @@ class View:
                 await self._compare(await self._subjects_now(), read.last_sequence)
                 resync_at = anyio.current_time() + self._resync
 
-    async def _look_for_others(self, written: Written, created: str, last: int) -> None:
-        """last: the sequence up to which all is in the map."""
+    async def _look_for_others(self, written: Written, reconnected: asyncio.Event, created: str, last: int) -> None:
+        """last: the sequence up to which all is in the map. Raises Interrupted after a reconnection: the server may
+        have lost what it held and count on from less."""
         resync_at = anyio.current_time() + self._resync
         while True:
             written.forget(last)
-            await anyio.sleep(OTHERS)
+            with anyio.move_on_after(OTHERS):
+                await reconnected.wait()
+                raise Interrupted(f"the server of stream {self._stream} may be another one")
             due = anyio.current_time() >= resync_at
             subjects = await self._subjects_now() if due else set()  # first: what is listed is in the map then
             info = await jetstream.stream_info(self._connection, self._stream)
