@@ -100,10 +100,10 @@ def workload_of(desired: Desired) -> Workload:
         indexed=is_job and spec.get("completionMode") == "Indexed",
         ordered=(ref.kind, ref.group) == ("StatefulSet", "apps") and spec.get("podManagementPolicy") != "Parallel",
         labels={key: str(value) for key, value in labels.items()},
-        created_at=desired.created_at,
         pins=desired.pins,
         max_surge=_max_surge(ref, spec),
         ceiling=ceiling_of(_below(_below(manifest, "metadata"), "annotations")),
+        created_at=desired.created_at,
         deleted=desired.deleted,
     )
 

@@ -107,6 +107,14 @@ def test_a_second_one_does_not_get_the_same_room_and_is_tried_again() -> None:
     assert world.placed(second) == {"ack": 4}
 
 
+def test_it_is_not_spread_and_goes_to_a_member_of_a_group() -> None:
+    world = ray_world({}, ("a", "b"), spread=(Spread("label", label="rack", minimum=2),))
+    world.member("a", node("n", 9))
+    world.member("b", node("n", 5), labels={"rack": "r1"})
+    whole = decided(world, ray())
+    assert (world.placed(whole), "StaysWhole" in world.codes(whole)) == ({"b": 4}, True)
+
+
 def test_stuck_it_moves_whole_and_the_old_one_goes_when_the_new_one_serves() -> None:
     world = ray_world({"idc": [5], "ack": [5]}, "idc", "ack")
     whole = decided(world, ray())

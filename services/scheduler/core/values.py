@@ -169,7 +169,7 @@ class Workload:
 
     replicas: what people want in all; for a Job its parallelism (already capped by completions).
     divisible: shares may be of any size; otherwise the object goes whole to one member (with components) or to
-    every selected one (without). order: of DESIRED. created_at: Unix seconds, for the order of waiting.
+    every selected one (without). order: of DESIRED. created_at: Unix seconds.
     priority: of the queue, greater first. pins: see Desired. max_surge: pods beyond its replicas that its own updates
     make: (count, whether it is a percentage). units: where brim binds the pods itself; empty where it does not.
     ceiling: what elastic and virtual room may cost per hour, None for any amount.

@@ -54,6 +54,8 @@ def decide_together(case: Case) -> None:
         _copy_everywhere(case)
         return
     pods = case.workload.pods
+    if any(constraint.minimum > 1 for constraint in case.policy.spread):
+        case.because("StaysWhole", "it goes whole to one member: it cannot be spread over several groups")
     if case.request is not None and case.request.cause == "manual":
         case.because("StaysWhole", "it is not divided: it stays in one member as long as it can")
     moving.leave(case)
@@ -110,6 +112,8 @@ def _first_fit(case: Case) -> Draft | None:
             draft = case.drafts.get(name)
             if case.resting(name) or (draft is not None and (not draft.present or draft.retiring)):
                 continue
+            if not all(spread.group_of(constraint, case.fleet.members[name]) for constraint in case.policy.spread):
+                continue  # it is in no group that the policy spreads over
             room = case.room.room(components[0].shape, name)
             ranked.append((-room.free, name))
             _see(case, name, index, room.free, room.elastic, room.virtual)
