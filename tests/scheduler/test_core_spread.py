@@ -71,6 +71,22 @@ def test_scale_in_keeps_as_many_groups_as_are_asked_for(a: int, b: int, scales: 
         assert sum(kept(world, web).values()) == min(replicas, a + b)
 
 
+@pytest.mark.parametrize("replicas", [1, 2, 3, 4])
+@pytest.mark.parametrize("turned", [False, True])
+def test_weights_leave_no_group_empty_that_is_asked_for(replicas: int, turned: bool) -> None:
+    """Two replicas over three members of equal weight: by weight alone both might go to one region."""
+    spread = (Spread("region", minimum=2), Spread("cluster", minimum=2, maximum=3))
+    world = World()
+    world.want(policy(("a", "c", "d"), division="static", spread=spread[::-1] if turned else spread))
+    for name in ("a", "c", "d"):
+        world.member(name, node("n", 5), region="north" if name == "a" else "south")
+    for uid in range(20):  # who wins a tie differs from workload to workload
+        web = decided(world, deployment(f"web{uid}", replicas))
+        holding = {name for name, count in world.placed(web).items() if count}
+        assert len({"north" if name == "a" else "south" for name in holding}) == min(2, replicas)
+        assert len(holding) == min(3, replicas)
+
+
 def test_below_the_minimum_there_are_as_many_groups_as_replicas() -> None:
     world = of_rooms((Spread("cluster", minimum=3),), a=3, b=3, c=3)
     web = decided(world, deployment("web", 6))

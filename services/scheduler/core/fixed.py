@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from services.scheduler.core import divided, division, filtering, moving, spread
+from services.scheduler.core import divided, division, filtering, groups, moving, spread
 from services.scheduler.core.division import hash_of, tie_breaks
 from services.scheduler.core.drafts import Case, Draft
 from services.scheduler.core.records import SHORTFALL
@@ -85,12 +85,24 @@ def targets_of(case: Case, names: Sequence[str]) -> dict[str, int]:
     }
     if case.policy.division == "duplicated":
         return keeping | dict.fromkeys(names, wanted)
-    weights = _weights(case, names)
     owned = sum(draft.replicas for draft in case.drafts.values() if draft.autoscaled)
     left = max(0, wanted - owned - sum(keeping.values()))
+    return keeping | (_weighed(case, names, left, keeping) if names else {})
+
+
+def _weighed(case: Case, names: Sequence[str], count: int, keeping: Mapping[str, int]) -> dict[str, int]:
+    """By weight; but where so few replicas would leave groups empty that constraints ask for, those come first."""
+    votes = np.array(_weights(case, names), dtype=np.int64)
     ties = tie_breaks(case.workload.uid, np.array([hash_of(name) for name in names], dtype=np.uint64))
-    seats = division.webster(np.array(weights, dtype=np.int64), left, ties).tolist() if names else []
-    return keeping | dict(zip(names, seats, strict=True))
+    seats = division.webster(votes, count, ties)
+    holding = {name for name, held in keeping.items() if held}
+    used = holding | {name for name, seat in zip(names, seats.tolist(), strict=True) if seat}
+    if not groups.is_met(case, used):
+        weighed = dict(zip(names, votes.tolist(), strict=True))
+        first = groups.first(case, holding, {name: vote for name, vote in weighed.items() if vote}, count)
+        start = np.array([name in first for name in names], dtype=np.int64)
+        seats = division.webster(votes, count - int(start.sum()), ties, start)
+    return dict(zip(names, seats.tolist(), strict=True))
 
 
 def members_of(case: Case) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 
 from services.scheduler.core import growing, spread
@@ -34,6 +34,19 @@ def floors(case: Case) -> Mapping[str, int]:
     return dict.fromkeys(spread.keepers(held, case.policy.spread, case.workload.replicas), 1)
 
 
+def is_met(case: Case, members: Set[str]) -> bool:
+    """Whether replicas in just these are in as many groups as constraints ask at least, or each in one of its own."""
+    return _lacking(case, members) <= 0
+
+
+def first(case: Case, holding: Set[str], weights: Mapping[str, int], count: int) -> Set[str]:
+    """Which of the members with a weight get the first of `count` replicas, one each, beside those that hold some."""
+    there = {draft.member for draft in case.drafts.values() if draft.healthy > 0}
+    choices = [spread.Choice(case.fleet.members[name], True, 0, -1) for name in holding]
+    choices += [spread.Choice(case.fleet.members[name], name in there, weights[name], 0) for name in weights]
+    return spread.keepers(choices, case.policy.spread, len(holding) + count) - holding
+
+
 def open_more(case: Case) -> None:
     """Where a policy that changed asks for more groups than are in use, replicas move to new ones."""
     if not any(constraint.minimum > 1 for constraint in case.policy.spread):
@@ -45,7 +58,7 @@ def open_more(case: Case) -> None:
     if any(draft.retiring for draft in case.drafts.values()):
         return
     before = list(case.drafts)
-    lacking = _lacking(case)
+    lacking = _lacking(case, {draft.member for draft in case.drafts.values() if draft.healthy > 0})
     moved = lacking - growing.seed(case, lacking, growing.both(None, chosen))
     kept = floors(case)
     for draft in sorted((case.drafts[name] for name in before), key=lambda draft: (-draft.healthy, draft.member)):
@@ -58,11 +71,10 @@ def open_more(case: Case) -> None:
         moved -= case.drafts.pop(name).replicas
 
 
-def _lacking(case: Case) -> int:
-    """Groups that the constraint that lacks the most lacks."""
+def _lacking(case: Case, members: Set[str]) -> int:
+    """Groups that the constraint that lacks the most lacks where these alone hold replicas."""
     lacking = 0
     for constraint in case.policy.spread:
-        holding = (case.fleet.members[draft.member] for draft in case.drafts.values() if draft.healthy > 0)
-        used = {spread.group_of(constraint, facts) for facts in holding}
+        used = {spread.group_of(constraint, case.fleet.members[member]) for member in members}
         lacking = max(lacking, min(constraint.minimum, case.workload.replicas) - len(used))
     return lacking

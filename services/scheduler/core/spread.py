@@ -52,9 +52,8 @@ def group_of(constraint: Spread, facts: MemberFacts) -> str:
 def select(choices: Sequence[Choice], constraints: Sequence[Spread]) -> Set[str] | Unsatisfied:
     """The members that may hold replicas. Groups in use stay; then those with room, by tier, the roomiest first."""
     left = list(choices)
-    narrow = sorted(constraints, key=lambda constraint: constraint.by == "cluster")  # clusters within the groups
     keepers: list[Choice] = []
-    for constraint in narrow:
+    for constraint in _widest_first(constraints):
         groups: dict[str, list[Choice]] = {}
         for choice in sorted(left, key=lambda choice: choice.rank):
             name = group_of(constraint, choice.facts)
@@ -73,7 +72,7 @@ def select(choices: Sequence[Choice], constraints: Sequence[Spread]) -> Set[str]
 def keepers(held: Sequence[Choice], constraints: Sequence[Spread], most: int) -> Set[str]:
     """At most so many members that must not be emptied, or there were fewer groups than a minimum."""
     kept: dict[str, Choice] = {}
-    for constraint in constraints:
+    for constraint in _widest_first(constraints):
         groups = {group_of(constraint, choice.facts) for choice in kept.values()}
         for choice in sorted(held, key=lambda choice: choice.rank):
             group = group_of(constraint, choice.facts)
@@ -81,6 +80,11 @@ def keepers(held: Sequence[Choice], constraints: Sequence[Spread], most: int) ->
                 groups.add(group)
                 kept[choice.facts.id] = choice
     return kept.keys()
+
+
+def _widest_first(constraints: Sequence[Spread]) -> list[Spread]:
+    """Clusters within the groups."""
+    return sorted(constraints, key=lambda constraint: constraint.by == "cluster")
 
 
 def _usable(members: Sequence[Choice]) -> bool:
