@@ -42,7 +42,7 @@ class Processes:
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
 
-    async def start(self) -> None:
+    async def start(self, *names: str) -> None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("BRIM_")}
         environment |= {
             "BRIM_BUS__URL": self.brim.settings.bus.url,
@@ -50,7 +50,7 @@ class Processes:
             "BRIM_CLOCK__EPOCH": repr(self.brim.clock.epoch),
             "BRIM_HEALTH__PORT": "0",
         }
-        for name in SERVICES:
+        for name in names or SERVICES:
             with (self.folder / f"{name}.log").open("wb") as log:
                 self.running[name] = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", f"services.{name}", env=environment, cwd=ROOT, stderr=log
@@ -72,9 +72,9 @@ class Processes:
             pytest.fail(f"only {sorted(found)} became ready\n{logs}")
         return found
 
-    async def end(self, number: signal.Signals) -> dict[str, int]:
-        """Send all of them a signal; the exit status of each."""
-        ending, self.running = self.running, {}
+    async def end(self, number: signal.Signals, *names: str) -> dict[str, int]:
+        """Send these, or all of them, a signal; the exit status of each."""
+        ending = {name: self.running.pop(name) for name in names or list(self.running)}
         for process in ending.values():
             process.send_signal(number)
         async with asyncio.timeout(START):
@@ -130,7 +130,7 @@ async def test_each_shows_itself_and_ends_well_when_asked_to(tmp_path: Path) -> 
         assert complaints(processes.log(name) for name in SERVICES) == []
 
 
-async def test_all_are_killed_in_the_middle_of_a_scale_out(tmp_path: Path) -> None:
+async def test_all_are_killed_in_the_middle_of_a_scale_out_and_one_by_one_on_the_way_back(tmp_path: Path) -> None:
     """Nothing is handed back: those who come next wait for the leases to run out, and find all in the streams."""
     async with in_processes(tmp_path) as (play, processes):
         await play.apply("qwen3.yaml", "qwen3-hybrid-policies.yaml")
@@ -146,6 +146,12 @@ async def test_all_are_killed_in_the_middle_of_a_scale_out(tmp_path: Path) -> No
         assert names(play.observer.pods("test", "qwen3", "idc")) == kept
         assert census.most("asked") == 4
         assert len(census.pods) == 4, f"pods were started twice: {sorted(census.pods)}"
+        census.follow("at home", lambda: play.ready("test", "qwen3", "idc"))
         await play.scale(QWEN3, 2)
-        await play.eventually(lambda: not play.held("test", "qwen3", "ack"))
+        for name in SERVICES:
+            await processes.end(signal.SIGKILL, name)
+            await processes.start(name)
+        await play.eventually(lambda: not play.held("test", "qwen3", "ack"), timeout=START + WAIT)
+        assert census.least("at home") == 2
+        assert len(census.pods) == 4, f"pods were started on the way back: {sorted(census.pods)}"
         assert names(play.observer.pods("test", "qwen3", "idc")) == kept
