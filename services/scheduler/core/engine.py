@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection, Iterable, Set
 from dataclasses import replace
 from typing import TypeAlias
@@ -14,6 +13,7 @@ from services.scheduler.core.matching import Policies
 from services.scheduler.core.records import Record, Records, components_in, kept, learned, needs_status
 from services.scheduler.core.regained import held_uid, regained
 from services.scheduler.core.room import FleetRoom
+from services.scheduler.core.turns import Turns
 from services.scheduler.core.values import (
     Decision,
     Gap,
@@ -25,7 +25,6 @@ from services.scheduler.core.values import (
     Workload,
     WorkloadKey,
 )
-from services.scheduler.core.waking import TURN, Lane, Waiting
 from services.scheduler.core.waves import Plan
 from shared.contracts.capacity import Capacity
 from shared.contracts.outcome import Outcome
@@ -63,14 +62,9 @@ class SchedulerState:
         self.policies = Policies()
         self._records = Records()
         self._wishes: dict[str, MemberFacts] = {}
-        self._due, self._again = Lane(), Lane()
-        self._waiting = Waiting(self.room.watch, self._has_room)
-        self._timers: list[tuple[float, WorkloadKey]] = []
-        self._timed: set[tuple[float, WorkloadKey]] = set()  # those in the heap
-        self._alarms: dict[WorkloadKey, float] = {}  # decided again then, whether it waits for room or not
+        self._turns = Turns(self.room.watch, self._has_room, self._wants)
         self._plans: dict[WorkloadKey, Plan] = {}
         self._values: dict[WorkloadKey, dict[str, float]] = {}
-        self._turn = 0
 
     # -- what people want --------------------------------------------------------------------------------
 
@@ -97,7 +91,7 @@ class SchedulerState:
         self._records.index(old, workload)
         if previous is not None:
             self._reserve(record, None, previous)
-        return self._queue([workload.key], self._due)
+        return self._queue([workload.key])
 
     def _on_policy(self, policy: Policy) -> Set[WorkloadKey]:
         if self.policies.by_key.get(policy.key) == policy:
@@ -105,7 +99,7 @@ class SchedulerState:
         old = self.policies.put(policy)
         self.fleet.forget(policy.key)
         return self._queue(
-            self._records.selected_by(policy) | (self._records.selected_by(old) if old else set()), self._again
+            self._records.selected_by(policy) | (self._records.selected_by(old) if old else set()), later=True
         )
 
     def _on_gone(self, gone: Gone) -> Set[WorkloadKey]:
@@ -114,19 +108,18 @@ class SchedulerState:
         if gone.kind == "policy":
             policy = self.policies.remove(gone.key)
             self.fleet.forget(gone.key)
-            return self._queue(self._records.selected_by(policy), self._again) if policy else _NOBODY
+            return self._queue(self._records.selected_by(policy), later=True) if policy else _NOBODY
         self._wishes.pop(gone.key, None)
         if self.fleet.remove(gone.key) is None:
             return _NOBODY
         self.room.forget(gone.key)
-        return self._queue(self._records.placed_in(gone.key), self._due)
+        return self._queue(self._records.placed_in(gone.key))
 
     def _on_workload_gone(self, key: WorkloadKey) -> Set[WorkloadKey]:
         record = self._records.pop(key)
         if record is not None and record.placement is not None:
             self.room.place(record.placement.uid, [(s.member, ()) for s in record.placement.shares])
-        for lane in (self._due, self._again, self._waiting):
-            lane.discard(key)
+        self._turns.discard(key)
         return self._wake()
 
     def on_rollout(self, key: WorkloadKey, plan: Plan | None) -> Set[WorkloadKey]:
@@ -138,7 +131,7 @@ class SchedulerState:
             self._values.pop(key, None)
         else:
             self._plans[key] = plan
-        return self._queue([key], self._again)
+        return self._queue([key], later=True)
 
     def on_value(self, key: WorkloadKey, member: str, value: float) -> Set[WorkloadKey]:
         """What the query of the workload's FleetRollout says of a member now."""
@@ -146,7 +139,7 @@ class SchedulerState:
         if values.get(member) == value:
             return _NOBODY
         values[member] = value
-        return self._queue([key], self._due)
+        return self._queue([key])
 
     def under_way(self) -> list[tuple[WorkloadKey, Plan, Placement]]:
         """Workloads whose waves are running or baking."""
@@ -179,8 +172,8 @@ class SchedulerState:
             if facts.silent or not facts.heard_of:
                 return _NOBODY
             # Room that grew there meanwhile was of no use to those who wait, and was not kept for them.
-            return self._queue({*self._records.interested(member), *self._waiting.members()}, self._again)
-        return self._queue(self._records.keys(), self._again)
+            return self._queue({*self._records.interested(member), *self._turns.waiting.members()}, later=True)
+        return self._queue(self._records.keys(), later=True)
 
     def on_status(self, status: Status) -> Set[WorkloadKey]:
         record = self._records.get(status.ref.key)
@@ -193,7 +186,7 @@ class SchedulerState:
         if record.workload.is_job and status.succeeded != (old.succeeded if old is not None else 0):
             self._reserve(record, record.placement, record.placement)
         needed = needs_status(record.workload, record.placement, old, status)
-        return self._queue([status.ref.key], self._due) if needed else _NOBODY
+        return self._queue([status.ref.key]) if needed else _NOBODY
 
     def held_uid(self, key: WorkloadKey, epoch: int) -> str:
         """See `regained.held_uid`; of an object that is not known otherwise."""
@@ -221,7 +214,7 @@ class SchedulerState:
                 self._records.pop(ref.key)
             return _NOBODY
         retiring = any(share.retiring for share in record.placement.shares)
-        return self._queue([ref.key], self._due) if retiring else _NOBODY
+        return self._queue([ref.key]) if retiring else _NOBODY
 
     def on_outcome(self, outcome: Outcome) -> Set[WorkloadKey]:
         record = self._records.get(outcome.ref.key)
@@ -231,7 +224,7 @@ class SchedulerState:
         if record.workload is not None and outcome.uid != record.workload.uid:
             return _NOBODY
         record.outcomes[outcome.member] = outcome
-        return self._queue([outcome.ref.key], self._due) if record.gone(outcome.member) else _NOBODY
+        return self._queue([outcome.ref.key]) if record.gone(outcome.member) else _NOBODY
 
     def on_placement(self, placement: Placement) -> Set[WorkloadKey]:
         """A stored placement: at the start, or written by a former leader. Older than what is known: ignored."""
@@ -243,9 +236,9 @@ class SchedulerState:
             return _NOBODY
         self._put_in_force(record, found)
         if record.workload is None or record.workload.generation != placement.generation:
-            return self._queue([placement.ref.key], self._due)
-        self._due.discard(placement.ref.key)  # it was decided: at the start nothing new waits behind all of these
-        return self._queue([placement.ref.key], self._again)
+            return self._queue([placement.ref.key])
+        self._turns.was_decided(placement.ref.key)  # it was decided: at the start nothing new waits behind all of these
+        return self._queue([placement.ref.key], later=True)
 
     def on_rebalance(self, request: Rebalance) -> Set[WorkloadKey]:
         """Void (empty set) when the placement in force is another than the request was made for."""
@@ -256,26 +249,17 @@ class SchedulerState:
         if request.cause == "stuck" and placement.order != request.order:
             return _NOBODY
         record.request = request
-        return self._queue([request.ref.key], self._due)
+        return self._queue([request.ref.key])
 
     # -- time --------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> Set[WorkloadKey]:
         """What became due by time alone: rests that ended, the hour of a failback that passed, waves under way."""
-        ripe: list[WorkloadKey] = []
-        while self._timers and self._timers[0][0] <= now:
-            timer = heapq.heappop(self._timers)
-            self._timed.discard(timer)
-            if self._alarms.get(timer[1]) == timer[0]:
-                del self._alarms[timer[1]]
-                ripe.append(timer[1])
-            elif timer[1] in self._waiting:
-                ripe.append(timer[1])
-        return self._queue(ripe, self._due)
+        return self._queue(self._turns.ripe(now))
 
     def next_due(self) -> float | None:
         """Unix seconds of the next `tick` that matters."""
-        return self._timers[0][0] if self._timers else None
+        return self._turns.next_at()
 
     # -- decisions ---------------------------------------------------------------------------------------
 
@@ -284,7 +268,7 @@ class SchedulerState:
         looks at workloads that stay as they are."""
         self._wake()
         left = looks
-        while left != 0 and (key := self._next_key()) is not None:
+        while left != 0 and (key := self._turns.next()) is not None:
             left = left - 1 if left is not None else None
             record = self._records.get(key)
             if record.workload is None:
@@ -292,7 +276,7 @@ class SchedulerState:
             self._regain(record, record.workload)
             decision = self._decide(record, now)
             record.request = None
-            self._set_alarm(key, decision.due)
+            self._turns.set_alarm(key, decision.due)
             if decision.changes(record.placement):
                 return decision
             self._wait(record)
@@ -308,23 +292,7 @@ class SchedulerState:
     @property
     def is_due(self) -> bool:
         """Something may be left to decide."""
-        return bool(self._due or self._again or self._waiting.is_granted)
-
-    def _next_key(self) -> WorkloadKey | None:
-        self._turn += 1
-        order = (self._due.pop, self._again.pop, self._pop_waiting)
-        if self._turn % TURN == 0:
-            order = (self._pop_waiting, self._again.pop, self._due.pop)
-        elif self._turn % TURN == TURN // 2:
-            order = (self._again.pop, self._due.pop, self._pop_waiting)
-        for pop in order:
-            key = pop()
-            if key is not None:
-                return key
-        return None
-
-    def _pop_waiting(self) -> WorkloadKey | None:
-        return self._waiting.pop(self._wants)
+        return self._turns.is_due
 
     def _decide(self, record: Record, now: float) -> Decision:
         workload = record.workload
@@ -405,7 +373,7 @@ class SchedulerState:
             self._records.index_placement(key, previous, None)
             self.room.place(previous.uid, [(share.member, ()) for share in previous.shares])
         self._wake()
-        return self._queue([key], self._due)
+        return self._queue([key])
 
     def done(self) -> Collection[Placement]:
         """Deleted placements whose shares are all confirmed gone: purge them and their DESIRED, then pass a `Gone`."""
@@ -438,18 +406,18 @@ class SchedulerState:
 
     def pending(self) -> list[WorkloadKey]:
         """Workloads that wait for room, in the order in which they will be served."""
-        return self._waiting.keys()
+        return self._turns.waiting.keys()
 
     # -- who is next -------------------------------------------------------------------------------------
 
-    def _queue(self, keys: Iterable[WorkloadKey], lane: Lane) -> Set[WorkloadKey]:
+    def _queue(self, keys: Iterable[WorkloadKey], *, later: bool = False) -> Set[WorkloadKey]:
+        """later: something around them changed, not they themselves."""
         found = set(keys)
+        put = self._turns.put_again if later else self._turns.put
         for key in found:
             workload = self._records.peek(key).workload
-            if workload is not None and not (lane is self._again and key in self._due):
-                if lane is self._due:
-                    self._again.discard(key)
-                lane.put(key, workload.priority)
+            if workload is not None:
+                put(key, workload.priority)
         return found
 
     def _wait(self, record: Record) -> None:
@@ -459,9 +427,9 @@ class SchedulerState:
         could_move = placement.pending or _lacks_groups(placement) or self._could_return(placement)
         if workload.deleted is None and could_move:
             shapes = tuple(dict.fromkeys(component.shape for component in workload.components))
-            self._waiting.put(workload.key, workload.priority, shapes)
+            self._turns.waiting.put(workload.key, workload.priority, shapes)
         else:
-            self._waiting.discard(workload.key)
+            self._turns.waiting.discard(workload.key)
 
     def _could_return(self, placement: Placement) -> bool:
         """Replicas in a later tier that the policy would have back in an earlier one."""
@@ -482,29 +450,14 @@ class SchedulerState:
 
     def _wake(self) -> Set[WorkloadKey]:
         for shape, member in self.room.take_grown():
-            self._waiting.grant(shape, member)
+            self._turns.waiting.grant(shape, member)
         return _NOBODY
 
-    def _set_alarm(self, key: WorkloadKey, due: float | None) -> None:
-        if due is None:
-            self._alarms.pop(key, None)
-        elif self._alarms.get(key) != due:
-            self._alarms[key] = due
-            self._set_timer((due, key))
-
     def _set_timers(self, placement: Placement) -> None:
-        key = placement.ref.key
-        if key not in self._waiting:
-            return
         times = [rest.until for rest in placement.rests]
         times += [placement.failbacks[0].at + _HOUR] if placement.failbacks else []
-        for at in times:
-            self._set_timer((at, key))
-
-    def _set_timer(self, timer: tuple[float, WorkloadKey]) -> None:
-        if timer not in self._timed:
-            self._timed.add(timer)
-            heapq.heappush(self._timers, timer)
+        if times and placement.ref.key in self._turns.waiting:
+            self._turns.set_timers(placement.ref.key, times)
 
 
 def _lacks_groups(placement: Placement) -> bool:
