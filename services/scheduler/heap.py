@@ -1,9 +1,9 @@
 """Garbage collection suited to a heap that is nearly all state.
 
 Python walks the whole heap in a full collection whenever it has grown by a quarter. The scheduler's is millions of
-objects that live on (placements, node names), so those walks are its longest pauses and free almost nothing. Here
-young garbage is collected as ever, in small portions, and the rest once in a long while, in a moment when nothing is
-due: state has no cycles, what is dropped of it goes by reference counts.
+objects that live on (placements, node names), so those walks are its longest pauses and free nothing: what is dropped
+of them goes by reference counts. Here only the youngest garbage is collected as ever, in small portions, and the rest
+once in a long while, in a moment when nothing is due: for cycles that other parts of the process may make.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 import anyio
 
-YOUNG: Final = (1_000, 10, 1_000_000)  # allocations, young collections, middle-aged ones: the last is never
+YOUNG: Final = (1_000, 1_000_000, 1_000_000)  # allocations, young collections, middle-aged ones: these are never
 EVERY: Final = 3600.0  # real seconds between two walks through all that came since the start
 
 
