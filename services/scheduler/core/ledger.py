@@ -7,6 +7,7 @@ not looked for longer computes afresh.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,7 +61,7 @@ class Ledger:
         self.start = self.end = 0
         self.changed: Indexes = np.zeros(16, dtype=np.intp)  # by member number: end of its last change
         self.telling = False  # whether what grew is remembered
-        self.grown: list[tuple[State, State]] = []  # rows that may have more room: before and after
+        self._grown: list[tuple[State, State]] = []  # rows that may have more room: before and after
         self._touched: list[tuple[Indexes, State]] = []
         self._retired: deque[tuple[int, int]] = deque()  # (end, class): used again once the entries before are gone
 
@@ -102,7 +103,7 @@ class Ledger:
     def flush(self) -> None:
         """Writes down what became of the rows touched."""
         if self._touched:
-            rows, before = self._touched[0] if len(self._touched) == 1 else self._together()
+            rows, before = self._all_touched()
             self._touched = []
             self._nodes.dirty[rows] = False
             after = self._state(rows)
@@ -110,25 +111,25 @@ class Ledger:
             self._enter(after, after.times)
             self.changed[after.cells // KINDS] = self.end
             if self.telling and (more := after.more_than(before)).any():
-                self.grown.append((before.at(more), after.at(more)))
+                self._grown.append((before.at(more), after.at(more)))
         if self._classes.freed or self._retired:
             self._retire_classes()
 
-    def _together(self) -> tuple[Indexes, State]:
-        """All that is touched, each row once."""
-        count = len(self._nodes.columns)
+    def _all_touched(self) -> tuple[Indexes, State]:
+        """Each row once."""
+        if len(self._touched) == 1:
+            return self._touched[0]
         states = [state for _, state in self._touched]
-        amounts = np.zeros((count, sum(len(state.times) for state in states)))  # 0 of what came later
-        last = 0
-        for state in states:
-            first, last = last, last + len(state.times)
-            amounts[: len(state.amounts), first:last] = state.amounts
-        return np.concatenate([rows for rows, _ in self._touched]), State(
-            amounts,
-            np.concatenate([state.times for state in states]),
-            np.concatenate([state.cells for state in states]),
-            np.concatenate([state.klass for state in states]),
-        )
+        return np.concatenate([rows for rows, _ in self._touched]), _together(states, len(self._nodes.columns))
+
+    def take_grown(self) -> list[tuple[State, State]]:
+        """Rows that may have more room than before, before and after: what there is of it since the last call."""
+        grown, self._grown = self._grown, []
+        if not grown:
+            return []
+        befores, afters = zip(*grown, strict=True)
+        columns = len(self._nodes.columns)
+        return [(_together(befores, columns), _together(afters, columns))]
 
     def _enter(self, state: State, times: Floats) -> None:
         count, columns = state.amounts.shape[1], state.amounts.shape[0]
@@ -162,3 +163,18 @@ class Ledger:
         self._classes.freed.clear()
         while self._retired and self._retired[0][0] <= self.start:
             self._classes.reuse(self._retired.popleft()[1])
+
+
+def _together(states: Sequence[State], columns: int) -> State:
+    """One after the other; of resources that came later there was nothing."""
+    amounts = np.zeros((columns, sum(len(state.times) for state in states)))
+    last = 0
+    for state in states:
+        first, last = last, last + len(state.times)
+        amounts[: len(state.amounts), first:last] = state.amounts
+    return State(
+        amounts,
+        np.concatenate([state.times for state in states]),
+        np.concatenate([state.cells for state in states]),
+        np.concatenate([state.klass for state in states]),
+    )

@@ -57,6 +57,7 @@ class Classes:
         self._spare: list[int] = []
         self.freed: list[int] = []  # numbers without users: `Ledger` says when no change of it names them any more
         self.reused: list[int] = []  # numbers that changed their meaning since `Shapes` looked
+        self.version = 0  # grows when a number changes its meaning
 
     def number(self, labels: dict[str, str], taints: tuple[Taint, ...], unschedulable: bool) -> int:
         """The number of this content, with one more user."""
@@ -72,6 +73,7 @@ class Classes:
             number = self._spare.pop()
             self.facts[number], self._keys[number] = facts, key
             self.reused.append(number)
+            self.version += 1
             return number
         self.facts.append(facts)
         self._keys.append(key)

@@ -36,7 +36,7 @@ class FleetRoom:
         self._tables: list[Table] = []
         self._ledger = Ledger(self._nodes, self._classes, changes)
         self._shapes = Shapes(self._nodes, self._classes, self._ledger, self._tables, shapes)
-        self._growth = Growth(self._nodes, self._shapes, self._ledger)
+        self._growth = Growth(self._nodes, self._classes, self._shapes, self._ledger)
         self._numbers: dict[str, int] = {}
         self._feeds: dict[str, Feed] = {}
         headroom = Headroom(self._nodes, self._ledger)
