@@ -352,10 +352,20 @@ def test_pods_that_a_scale_in_has_not_taken_yet_are_room_for_a_scale_out() -> No
     world = fleet("idc", rooms={"idc": 4})
     web = decided(world, deployment("web", 2))
     world.delta("idc", node("idc0", 0), node("idc1", 0), bound={web.uid: 2})
+    world.status(web, "idc", replicas=2, ready=2)
     decided(world, deployment("web", 0, generation=2))
     decided(world, deployment("web", 4, generation=3))
     assert (world.placed(web), world.placement(web).pending) == ({"idc": 4}, 0)
     assert world.state.room.room(ONE_CPU, "idc").free == 0
+
+
+def test_pods_of_an_updates_surge_are_no_room() -> None:
+    world = fleet("idc", rooms={"idc": 3})
+    web = decided(world, deployment("web", 2))
+    world.delta("idc", *[node(f"idc{number}", 0) for number in range(3)], bound={web.uid: 3})
+    world.status(web, "idc", replicas=2, ready=2)
+    decided(world, deployment("web", 3, generation=2))
+    assert (world.placed(web), world.placement(web).pending) == ({"idc": 2}, 1)
 
 
 def test_what_waits_is_not_guessed_while_a_member_is_not_heard_of() -> None:

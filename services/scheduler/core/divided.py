@@ -29,12 +29,10 @@ def decide(case: Case) -> None:
     case.pending = max(0, need)
     moving.settle(case, wanted)
     if case.pending == 0:
-        if case.request is not None and case.request.cause == "manual":
-            _afresh(case)
-        else:
-            groups.open_more(case)
-            _fail_back(case)
-        moving.settle(case, wanted)
+        manual = case.request is not None and case.request.cause == "manual"
+        for move in (_afresh,) if manual else (groups.open_more, _fail_back):
+            move(case)
+            moving.settle(case, wanted)
     if case.pending:
         _say_pending(case)
 

@@ -171,11 +171,18 @@ def begin(case: Case) -> None:
             draft = _from_share(case, share, bound)
             if not draft.confirmed:
                 case.drafts[share.member] = draft
-            if bound > share.replicas and case.ceiling is None:
-                case.own[share.member] = bound - share.replicas
+            if case.ceiling is None and (left := _not_taken(case, share, bound)) > 0:
+                case.own[share.member] = left
         elif share.replicas:
             case.cause = "lost"
             case.because("MemberRemoved", "no longer in the fleet; its replicas are replaced", share.member)
+
+
+def _not_taken(case: Case, share: Share, bound: int) -> int:
+    """Bound pods beyond the share that the member still asks for, as it has not been told of the scale-in yet. Those of
+    an update's surge go by themselves."""
+    status = case.statuses.get(share.member)
+    return min(bound, status.replicas) - share.replicas if status is not None else 0
 
 
 def _bound(case: Case, member: str) -> int:
