@@ -45,7 +45,6 @@ ASK_AGAIN = Backoff(base=1.0, maximum=15.0)  # for a snapshot that does not come
 StoredT = TypeVar("StoredT", Desired, Placement)
 T = TypeVar("T")
 STREAMS = ("DESIRED", "PLACEMENT", "STATUS", "PODS", "OUTCOME")
-OWN = ("DESIRED", "PLACEMENT")  # who leads is their one writer: nobody tells him what he wrote himself
 
 
 class Following:
@@ -101,7 +100,7 @@ class Following:
             "OUTCOME": self._on_outcome,
             "PODS": self._binding.on_pod,
         }
-        views = {stream: self._bus.view(stream, lean=True, own=stream in OWN) for stream in STREAMS}
+        views = {stream: self._bus.view(stream, lean=True) for stream in STREAMS}
         async with anyio.create_task_group() as group:
             self._group = group
             for view in views.values():
