@@ -315,24 +315,11 @@ class Bus:
 
     # -- state -----------------------------------------------------------------------------------------------
 
-    def view(
-        self,
-        stream: str,
-        subjects: Sequence[str] = (),
-        *,
-        resync: float = 60.0,
-        lean: bool = False,
-        own: bool = False,
-    ) -> View:
-        """A live map subject → newest message. Run it in a task group.
-
-        subjects: filters, all of the stream's when empty. resync: seconds between two comparisons with the stream.
-        lean: for one reader of `changes`, who keeps what he needs: the map forgets what messages say once they were
-        handed out. own: for the one writer of a stream (all of it): what this connection writes is not sent back,
-        nor told as a change; what others write shows within seconds.
-        """
-        written = self._publisher.written(stream) if own else None
-        return View(self._connection, stream, tuple(subjects), resync, lean=lean, written=written)
+    def view(self, stream: str, subjects: Sequence[str] = (), *, resync: float = 60.0, lean: bool = False) -> View:
+        """A live map subject → newest message. subjects: filters, all of the stream's when empty.
+        resync: seconds between two comparisons with the stream. lean: for one reader of `changes`, who keeps what he
+        needs: the map forgets what messages say once they were handed out. Run it in a task group."""
+        return View(self._connection, stream, tuple(subjects), resync, lean=lean)
 
     def follow(
         self,

@@ -18,28 +18,6 @@ MAX_BATCH = 1000  # messages, the server's limit for an atomic batch
 BATCHES_AT_ONCE = 16  # the server takes 50 of a stream at a time, and cuts off any beyond
 
 
-class Written:
-    """What this connection wrote to one stream: subject by sequence, and whether it was a tombstone."""
-
-    def __init__(self) -> None:
-        self._noted: dict[int, tuple[str, bool]] = {}
-
-    def note(self, sequence: int, subject: str, removed: bool) -> None:
-        self._noted[sequence] = subject, removed
-
-    def take(self, sequence: int) -> tuple[str, bool] | None:
-        """Once. None for what somebody else wrote, or for what was not acknowledged (yet)."""
-        return self._noted.pop(sequence, None)
-
-    def clear(self) -> None:
-        self._noted.clear()
-
-    def forget(self, sequence: int) -> None:
-        """All up to this one."""
-        for noted in [noted for noted in self._noted if noted <= sequence]:
-            del self._noted[noted]
-
-
 class Publisher:
     """source: the service's name, for the CloudEvents headers."""
 
@@ -47,11 +25,6 @@ class Publisher:
         self._connection = connection
         self._source = source
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
-        self._written: dict[str, Written] = {}
-
-    def written(self, stream: str) -> Written:
-        """What is written to the stream from now on; whoever asks takes it out again."""
-        return self._written.setdefault(stream, Written())
 
     async def publish(
         self,
@@ -148,23 +121,20 @@ class Publisher:
         if not telemetry.recording():
             telemetry.inject(headers)
             reply = await self._connection.ask(subject, payload, headers=headers or None, timeout=timeout)
-            return self._acknowledged(reply, subject, headers)
+            return _acknowledged(reply, subject)
         # Outside of any span the trace that the caller hands over goes on; a new one would cut the story in two.
         parent = headers if telemetry.TRACEPARENT in headers and not telemetry.has_context() else None
         with telemetry.span(f"send {template_of(subject)}", kind="producer", parent=parent):
             telemetry.inject(headers)
             reply = await self._connection.ask(subject, payload, headers=headers, timeout=timeout)
-            return self._acknowledged(reply, subject, headers)
+            return _acknowledged(reply, subject)
 
-    def _acknowledged(self, reply: Msg, subject: str, headers: Mapping[str, str]) -> int:
-        if status_of(reply) == NO_RESPONDERS:
-            raise BusUnavailable(f"no stream stores {subject}: the streams are not set up, or JetStream is starting")
-        answer = read_json(reply)
-        error = error_of(answer, subject)
-        if error is not None:
-            raise error
-        sequence = number(answer, "seq")
-        written = self._written.get(str(answer.get("stream")))
-        if written is not None:
-            written.note(sequence, subject, names.REMOVED in headers)
-        return sequence
+
+def _acknowledged(reply: Msg, subject: str) -> int:
+    if status_of(reply) == NO_RESPONDERS:
+        raise BusUnavailable(f"no stream stores {subject}: the streams are not set up, or JetStream is starting")
+    answer = read_json(reply)
+    error = error_of(answer, subject)
+    if error is not None:
+        raise error
+    return number(answer, "seq")

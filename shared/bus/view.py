@@ -14,7 +14,6 @@ from shared.bus import jetstream
 from shared.bus.connection import Connection
 from shared.bus.message import Change, Message
 from shared.bus.ordered import OrderedRead, Start
-from shared.bus.publisher import Written
 from shared.bus.pull import Interrupted
 from shared.errors import BusUnavailable, NotFound
 
@@ -22,8 +21,6 @@ log = logging.getLogger("brim.bus")
 
 RETRY = Backoff(base=0.05, maximum=2.0)
 LATEST = Start(policy="last_per_subject")
-OTHERS = 1.0  # seconds between two looks for what others wrote
-UNDER_WAY, LOOKS = 0.1, 20  # seconds, times: for acknowledgements of what is stored already
 
 
 class _Feed:
@@ -47,26 +44,16 @@ class View:
     are compared with the stream's, which finds purged ones. What `Bus.remove` took away goes at once.
 
     lean: for one reader, who keeps what he needs: once `changes` has begun, the map forgets what messages say.
-    written: for the stream's one writer: what he writes is not sent back to him, nor told as a change; what others
-    write shows within seconds.
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        stream: str,
-        subjects: tuple[str, ...],
-        resync: float,
-        *,
-        lean: bool = False,
-        written: Written | None = None,
+        self, connection: Connection, stream: str, subjects: tuple[str, ...], resync: float, *, lean: bool
     ) -> None:
         self._connection = connection
         self._stream = stream
         self._subjects = subjects
         self._resync = resync
         self._lean = lean
-        self._written = written
         self._items: dict[str, Message] = {}
         self._tombstones: set[str] = set()
         self._feeds: set[_Feed] = set()
@@ -107,20 +94,13 @@ class View:
         """Keep the map true until cancelled. Raises Permanent for a filter that NATS refuses."""
         retries = Retries(RETRY)
         while True:
-            reconnected = asyncio.Event()
-            release = self._connection.on_reconnect(reconnected.set)
             try:
-                await self._replay_and_follow(retries, reconnected)
+                await self._replay_and_follow(retries)
             except (BusUnavailable, NotFound) as error:
                 log.debug("the view of stream %s is rebuilt: %s", self._stream, error)
                 await anyio.sleep(retries.next_delay())
-            finally:
-                release()
 
-    async def _replay_and_follow(self, retries: Retries, reconnected: asyncio.Event) -> None:
-        if self._written is not None:
-            self._written.clear()  # what was acknowledged by now is in the stream, or lost with it
-        created = (await jetstream.stream_info(self._connection, self._stream)).created
+    async def _replay_and_follow(self, retries: Retries) -> None:
         async with OrderedRead(self._connection, self._stream, self._subjects, LATEST) as read:
             seen: set[str] = set()
             while not read.caught_up:
@@ -130,74 +110,12 @@ class View:
             await self._drop_absent(self._items.keys() - seen)
             self._ready.set()
             retries.succeeded()
-            if self._written is None:
-                await self._follow(read)
-        if self._written is not None:
-            await self._look_for_others(self._written, reconnected, created, read.last_sequence)
-
-    async def _follow(self, read: OrderedRead) -> None:
-        resync_at = anyio.current_time() + self._resync
-        while True:
-            self._apply(await read.next(timeout=min(1.0, self._resync)))
-            if anyio.current_time() >= resync_at:
-                await read.verify()
-                await self._compare(await self._subjects_now(), read.last_sequence)
-                resync_at = anyio.current_time() + self._resync
-
-    async def _look_for_others(self, written: Written, reconnected: asyncio.Event, created: str, last: int) -> None:
-        """last: the sequence up to which all is in the map. Raises Interrupted after a reconnection: the server may
-        have lost what it held and count on from less."""
-        resync_at = anyio.current_time() + self._resync
-        while True:
-            written.forget(last)
-            with anyio.move_on_after(OTHERS):
-                await reconnected.wait()
-                raise Interrupted(f"the server of stream {self._stream} may be another one")
-            due = anyio.current_time() >= resync_at
-            subjects = await self._subjects_now() if due else set()  # first: what is listed is in the map then
-            info = await jetstream.stream_info(self._connection, self._stream)
-            if info.created != created or info.last_sequence < last:
-                raise Interrupted(f"stream {self._stream} was made anew or cut")
-            last = await self._take_own(written, last, info.last_sequence)
-            if last < info.last_sequence:
-                last = await self._read_others(written, last, info.last_sequence)
-            if due:
-                await self._compare(subjects, last)
-                resync_at = anyio.current_time() + self._resync
-
-    async def _take_own(self, written: Written, last: int, until: int) -> int:
-        """How far all is the writer's own, after a while in which acknowledgements may still come."""
-        for _ in range(LOOKS):
-            while (own := written.take(last + 1)) is not None:
-                last += 1
-                self._note(last, *own)
-            if last >= until:
-                break
-            await anyio.sleep(UNDER_WAY)
-        return last
-
-    def _note(self, sequence: int, subject: str, removed: bool) -> None:
-        """What the writer wrote himself."""
-        self._items.pop(subject, None)
-        if removed:
-            self._tombstones.add(subject)
-        else:
-            self._tombstones.discard(subject)
-            self._items[subject] = Message(subject, b"", sequence)
-
-    async def _read_others(self, written: Written, last: int, until: int) -> int:
-        async with OrderedRead(self._connection, self._stream, self._subjects, Start(sequence=last + 1)) as read:
-            while not read.caught_up and read.last_sequence < until:
-                for message in await read.next():
-                    known = self._items.get(message.subject)
-                    own = written.take(message.sequence)
-                    if known is not None and known.sequence > message.sequence:
-                        continue  # overwritten by then
-                    if own is not None:
-                        self._note(message.sequence, *own)
-                    else:
-                        self._apply([message])
-        return max(until, read.last_sequence)
+            resync_at = anyio.current_time() + self._resync
+            while True:
+                self._apply(await read.next(timeout=min(1.0, self._resync)))
+                if anyio.current_time() >= resync_at:
+                    await self._compare(read)
+                    resync_at = anyio.current_time() + self._resync
 
     def _apply(self, messages: list[Message]) -> None:
         for message in messages:
@@ -226,14 +144,12 @@ class View:
             if last is None and known is self._items.get(subject):
                 self._drop(subject)
 
-    async def _subjects_now(self) -> set[str]:
-        return await jetstream.subjects_of(self._connection, self._stream, self._subjects)
-
-    async def _compare(self, subjects: set[str], read: int) -> None:
-        """subjects: those that the stream holds. read: the sequence up to which all was read."""
+    async def _compare(self, read: OrderedRead) -> None:
+        await read.verify()
+        subjects = await jetstream.subjects_of(self._connection, self._stream, self._subjects)
         await self._drop_absent(self._items.keys() - subjects)
         self._tombstones &= subjects
         for subject in subjects - self._items.keys() - self._tombstones:
             last = await jetstream.last(self._connection, self._stream, subject)
-            if last is not None and last.sequence <= read:
+            if last is not None and last.sequence <= read.last_sequence:
                 raise Interrupted(f"{subject} was missing from the view of stream {self._stream}")
