@@ -202,6 +202,10 @@ class SchedulerSettings(Section):
     failback: Annotated[
         bool, why("yes or no", "Whether policies may ask for moves back to earlier tiers; off: nothing moves.")
     ] = True
+    unknown_for: Annotated[
+        PositiveFloat,
+        why("fleet seconds", "A tier with a member whose room is not known yet is waited for: later ones cost more."),
+    ] = 60.0
     lease_ttl: Annotated[
         PositiveInt, why("seconds", "After a crash a successor leads so much later; shorter suffers from pauses.")
     ] = 5

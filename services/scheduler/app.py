@@ -61,7 +61,9 @@ async def run(context: ServiceContext) -> None:
 
 
 def rules_of(settings: SchedulerSettings) -> Rules:
-    return Rules(settings.rest_base, settings.rest_max, settings.elastic_deadline, settings.failback)
+    return Rules(
+        settings.rest_base, settings.rest_max, settings.elastic_deadline, settings.failback, settings.unknown_for
+    )
 
 
 class Leader:

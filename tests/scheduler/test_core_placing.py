@@ -11,6 +11,7 @@ from services.scheduler.core.values import (
     Affinity,
     Gone,
     LabelSelector,
+    MemberFacts,
     Policy,
     Selector,
     Shape,
@@ -174,6 +175,42 @@ def test_a_member_that_does_not_answer_keeps_what_it_has_and_gets_nothing_until_
     world.heartbeat("idc")
     decided(world, deployment("web", 4, generation=3))
     assert world.placed(web) == {"idc": 2, "ack": 2}
+
+
+@pytest.mark.parametrize("division", ["dynamic", "aggregated", "duplicated", "static"])
+def test_a_tier_whose_room_is_only_not_known_yet_is_waited_for(division: str) -> None:
+    world = World()
+    world.want(policy("idc", "ack", division=division))
+    world.want(MemberFacts("idc"))
+    world.member("ack", node("a", 4))
+    web = decided(world, deployment("web", 2))
+    assert (world.placed(web), world.placement(web).pending) == ({}, 2)
+    assert "LaterTiersWait" in world.codes(web)
+    world.member("idc", node("i", 4))
+    world.run()
+    assert world.placed(web) == {"idc": 2}
+
+
+def test_but_not_for_long() -> None:
+    world = World()
+    world.want(policy("idc", "ack"))
+    world.want(MemberFacts("idc"))
+    world.member("ack", node("a", 4))
+    web = decided(world, deployment("web", 2))
+    assert world.state.next_due() == world.now + 60
+    world.now += 60
+    world.run()
+    assert world.placed(web) == {"ack": 2}
+
+
+def test_a_gap_does_not_send_replicas_to_a_later_tier() -> None:
+    world, web = two_tiers(1)
+    world.heartbeat("idc", ahead=1)
+    web = decided(world, deployment("web", 2, generation=2))
+    assert (world.placed(web), world.placement(web).pending) == ({"idc": 1}, 1)
+    world.state.on_capacity(snapshot("idc", [node("a", 2)], number=1))
+    world.run()
+    assert world.placed(web) == {"idc": 2}
 
 
 @pytest.mark.parametrize("unusable", [{"silent": True}, {"ahead": 1}], ids=["silent", "gap"])

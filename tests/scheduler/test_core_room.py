@@ -376,6 +376,15 @@ def test_a_pool_is_elastic_room(case: str, entry: Any, elastic: int) -> None:
     assert room.room(CPU, "m") == Room(0, elastic, 0), case
 
 
+def test_a_node_of_another_phase_is_room_that_grew() -> None:
+    room = FleetRoom()
+    room.watch(CPU, 1)
+    room.apply(snapshot("m", [node("n", 2)]))
+    room.take_grown()
+    room.apply(delta(1, node("n", 2, phase="upcoming")))
+    assert room.take_grown() == {(CPU, 0)}
+
+
 @pytest.mark.parametrize("phase", ["upcoming", "headroom"])
 def test_what_was_given_a_serverless_node_is_not_charged_to_one_that_is_to_be_added(phase: str) -> None:
     w = world.World()

@@ -150,6 +150,21 @@ class Case:
             found = self.drafts[member] = Draft(member, verdict, tier)
         return found
 
+    def hesitates(self, tier: int) -> bool:
+        """Whether a member of the tier may have room that is only not known yet: for a moment no later tier is used."""
+        names = self.candidates.unknown[tier] if self.candidates.unknown else ()
+        times = [self.fleet.unknown_since.get(name, self.now) + self.rules.unknown_for for name in names]
+        until = max(times, default=self.now)
+        if until <= self.now or tier + 1 >= len(self.candidates.tiers):
+            return False
+        self.wake_at(until)
+        self.because("LaterTiersWait", "later tiers are not used before its room is known, for a moment", *names)
+        return True
+
+    def wake_at(self, at: float | None) -> None:
+        """Decide again then, at the latest."""
+        self.due = at if self.due is None else self.due if at is None else min(self.due, at)
+
     def blocked(self, draft: Draft) -> bool:
         """May not take new replicas: it rests, is being emptied, or somebody else owns its count."""
         return not draft.present or draft.autoscaled or self.resting(draft.member)

@@ -267,6 +267,7 @@ class SchedulerState:
         """The next decision that changes something; None when nothing is due (`is_due` says so), or after so many
         looks at workloads that stay as they are."""
         self._wake()
+        self.fleet.look(now)
         left = looks
         while left != 0 and (key := self._turns.next()) is not None:
             left = left - 1 if left is not None else None
@@ -382,6 +383,7 @@ class SchedulerState:
     def plan(self, workloads: Collection[Workload | WorkloadKey], now: float) -> list[Decision]:
         """What would be decided now, one after the other; nothing is reserved. A Workload need not be in DESIRED."""
         found = []
+        self.fleet.look(now)
         with self.room.trial():
             for item in workloads:
                 key = item.key if isinstance(item, Workload) else item

@@ -16,6 +16,8 @@ from shared.contracts.placement import Reason
 Verdict: TypeAlias = Literal["open", "stay", "leave", "dead"]
 ALIKE: Final = 4096  # different questions whose answers are kept
 
+UNKNOWN: Final = "CapacityUnknown"  # of a reason
+
 
 @dataclass(frozen=True, slots=True)
 class TierMembers:
@@ -32,12 +34,14 @@ class Candidates:
 
     verdicts: open (may take new replicas), stay (keeps what it has), leave (what is there moves away, never below
     what serves), dead (replaced at once). A member without one is not selected, or not in the fleet.
+    unknown: per tier the members that only stay because their capacity is not known.
     """
 
     tiers: tuple[TierMembers, ...]
     tier_of: Mapping[str, int]
     verdicts: Mapping[str, Verdict]
     reasons: tuple[Reason, ...]
+    unknown: tuple[tuple[str, ...], ...] = ()
 
     @property
     def selected(self) -> Iterable[str]:
@@ -46,10 +50,15 @@ class Candidates:
 
 @dataclass(slots=True)
 class Fleet:
-    """All members. Candidates are kept until a member changes: per policy, and once for policies that ask alike."""
+    """All members. Candidates are kept until a member changes: per policy, and once for policies that ask alike.
+
+    unknown_since: when a decision first met a member without knowing its capacity, Unix seconds.
+    """
 
     members: dict[str, MemberFacts] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
+    unknown_since: dict[str, float] = field(default_factory=dict)
+    _unheard: set[str] = field(default_factory=set)
     _kept: dict[str, tuple[Policy, Candidates]] = field(default_factory=dict)
     _alike: dict[tuple[tuple[Tier, ...], tuple[Toleration, ...]], Candidates] = field(default_factory=dict)
 
@@ -58,10 +67,24 @@ class Fleet:
         if self.members.get(facts.id) == facts:
             return False
         self.members[facts.id], self.numbers[facts.id] = facts, number
+        if facts.heard_of:
+            self._hear(facts.id)
+        else:
+            self._unheard.add(facts.id)
         self._forget_all()
         return True
 
+    def _hear(self, member: str) -> None:
+        self._unheard.discard(member)
+        self.unknown_since.pop(member, None)
+
+    def look(self, now: float) -> None:
+        """Decisions are taken now."""
+        for member in self._unheard:
+            self.unknown_since.setdefault(member, now)
+
     def remove(self, member: str) -> MemberFacts | None:
+        self._hear(member)
         self._forget_all()
         return self.members.pop(member, None)
 
@@ -125,7 +148,7 @@ def judge(policy: Policy, member: MemberFacts) -> tuple[Verdict, str, str]:
     if member.silent:
         return "stay", "MemberUnreachable", "does not answer: no new replicas until it does"
     if not member.heard_of:
-        return "stay", "CapacityUnknown", "its capacity is not known (yet)"
+        return "stay", UNKNOWN, "its capacity is not known (yet)"
     return "open", "", ""
 
 
@@ -145,16 +168,21 @@ def _candidates(policy: Policy, members: Mapping[str, MemberFacts], numbers: Map
         verdicts[name], code, sentence = judge(policy, members[name])
         if code:
             grouped.setdefault((code, sentence), []).append(name)
-    unknown = sorted({name for tier in policy.tiers for name in tier.affinity.names or () if name not in members})
-    if unknown:
-        grouped["UnknownMember", "named by the policy, but not in the fleet"] = unknown
-    if not tier_of and not unknown:
+    absent = sorted({name for tier in policy.tiers for name in tier.affinity.names or () if name not in members})
+    if absent:
+        grouped["UnknownMember", "named by the policy, but not in the fleet"] = absent
+    if not tier_of and not absent:
         grouped["NoMemberSelected", "the policy selects no member"] = []
     if repeated:
         grouped["SelectedTwice", "selected by several affinities; the first counts"] = sorted(set(repeated))
     reasons = tuple(Reason(code=c, message=m, members=tuple(sorted(who))) for (c, m), who in grouped.items())
     tiers = tuple(_tier(index, tier_of, verdicts, numbers) for index in range(len(policy.tiers)))
-    return Candidates(tiers, tier_of, verdicts, reasons)
+    doubted = {name for (code, _), who in grouped.items() if code == UNKNOWN for name in who}
+    unknown = tuple(
+        tuple(name for name, tier in tier_of.items() if tier == index and name in doubted)
+        for index in range(len(policy.tiers))
+    )
+    return Candidates(tiers, tier_of, verdicts, reasons, unknown if doubted else ())
 
 
 def _considered(affinity: Affinity, members: Mapping[str, MemberFacts]) -> Iterable[MemberFacts]:

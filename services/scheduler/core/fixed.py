@@ -112,6 +112,8 @@ def members_of(case: Case) -> list[str]:
     able = [index for index, tier in enumerate(tiers) if tier.names]
     if not able:
         return []
+    if not holding and any(case.hesitates(index) for index in range(able[0])):
+        return []
     active = min(holding, default=able[0])
     names = [name for name in tiers[active].names if _may(case, name)] if active < len(tiers) else []
     if not case.policy.spread:

@@ -87,6 +87,8 @@ def grow(case: Case, count: int, allowed: Callable[[str], bool] | None = None) -
         for kind in (FREE, ELASTIC, VIRTUAL_ROOM):
             if count:
                 count = _give(case, looked, kind, count)
+        if count and case.hesitates(index):
+            break
     return count
 
 
@@ -103,6 +105,8 @@ def seed(case: Case, count: int, allowed: Callable[[str], bool] | None) -> int:
                     add(case, name, KINDS[kind], 1)
                     used.add(group)
                     count -= 1
+            if count and len(used) < constraint.minimum and case.hesitates(index):
+                break
     return count
 
 

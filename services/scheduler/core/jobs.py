@@ -163,6 +163,8 @@ def _place_whole(case: Case, replicas: int, allowed: Callable[[str], bool]) -> i
         looked = growing.look(case, index, allowed)
         total = looked.room[FREE] + looked.room[ELASTIC] + looked.room[VIRTUAL_ROOM]
         enough = np.flatnonzero(total >= max(1, replicas))
+        if not len(enough) and case.hesitates(index):
+            break
         if not len(enough):
             continue
         best = int(enough[np.argmax(looked.room[FREE][enough])])

@@ -19,7 +19,8 @@ def settle(case: Case) -> None:
     updates = [_update(case, draft) for draft in case.drafts.values() if draft.present]
     state = case.previous.waves if case.previous is not None else None
     found = waves.decide(case.workload.revision, case.before, updates, case.workload.pins, case.plan, state, case.now)
-    case.waves, case.due = found.waves, found.due
+    case.waves = found.waves
+    case.wake_at(found.due)
     for code, sentence, member in found.reasons:
         case.because(code, sentence, member)
     stepwise = found.waves is not None or _rolling(case)

@@ -367,6 +367,7 @@ class Rules:
     rest_max: float = 1800.0
     elastic_deadline: float = 300.0
     failback: bool = True
+    unknown_for: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,9 +76,11 @@ class Watched:
         self._seen = now
 
     def grew(self, before: State, after: State) -> npt.NDArray[np.bool_]:
-        """(shapes × nodes). Of a shape that names nodes it is not known: yes."""
+        """(shapes × nodes), room of another kind included. Of a shape that names nodes it is not known: yes."""
         self._keep_up()
-        more: npt.NDArray[np.bool_] = self._counts(after) > self._counts(before)
+        counts = self._counts(after)
+        more: npt.NDArray[np.bool_] = counts > self._counts(before)
+        more |= (counts > 0) & (after.cells != before.cells)
         more[self._named[: len(self.shapes)]] = True
         return more
 

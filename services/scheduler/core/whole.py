@@ -121,6 +121,8 @@ def _first_fit(case: Case) -> Draft | None:
             for _, name in sorted(ranked):
                 if case.room.fits_together(components, name, phases):
                     return _home(case, name, phases)
+        if case.hesitates(index):
+            break
     return None
 
 
