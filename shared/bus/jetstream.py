@@ -30,9 +30,11 @@ _BATCH_CUT_OFF = frozenset({10175, 10176})  # a part without its number, or a ga
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """created: RFC 3339; it changes when a stream was deleted and made anew. age: seconds since then."""
+    """created: RFC 3339; it changes when a stream was deleted and made anew. age: seconds since then.
+    subjects: how many there are of which the stream holds a message, tombstones too."""
 
     name: str
+    subjects: int
     messages: int
     bytes: int
     first_sequence: int
@@ -146,6 +148,7 @@ async def stream_info(connection: Connection, stream: str) -> StreamInfo:
     state, created = _section(answer, "state"), str(answer.get("created", ""))
     return StreamInfo(
         name=stream,
+        subjects=number(state, "num_subjects"),
         messages=number(state, "messages"),
         bytes=number(state, "bytes"),
         first_sequence=number(state, "first_seq"),
