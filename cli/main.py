@@ -6,14 +6,15 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from cli.__main__ import INTERRUPTED
 from cli.colours import painted
-from cli.commands import COMMANDS, command
+from cli.commands import COMMANDS, Entry, command
 from cli.complaints import leaf, sentences
 
 EPILOG = """\b
@@ -29,19 +30,21 @@ Examples:
 class Commands(click.Group):
     """Lists commands in the order of a first day with brim, not of the alphabet."""
 
+    entries: ClassVar[Mapping[str, Entry]] = COMMANDS
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self.entries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return command(cmd_name)
+        return command(cmd_name) if cmd_name in self.entries else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+            formatter.write_dl([(name, entry.summary) for name, entry in self.entries.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         own = click.Command.shell_complete(self, ctx, incomplete)  # options; a Group's would load every command
-        found = [(name, entry) for name, entry in COMMANDS.items() if name.startswith(incomplete)]
+        found = [(name, entry) for name, entry in self.entries.items() if name.startswith(incomplete)]
         return [*(CompletionItem(name, help=entry.summary) for name, entry in found), *own]
 
 
@@ -51,15 +54,15 @@ def cli() -> None:
     """Fill your own clusters to the brim, then burst to the cloud."""
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status.
+def run(arguments: Sequence[str] | None = None, *, group: click.Group = cli, program: str = "brim") -> int:
+    """Run one command and return its exit status. group, program: what is called, and by which words.
 
     Every failure is a sentence on standard error and a status that is not 0; a traceback is shown only where
     BRIM_LOG__LEVEL is debug.
     """
     logging.getLogger("brim").addHandler(logging.NullHandler())
     try:
-        status = cli.main(arguments, prog_name="brim", standalone_mode=False)
+        status = group.main(arguments, prog_name=program, standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - a person gets a sentence, whatever went wrong
