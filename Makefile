@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := services shared cli simulator
+# More than a laptop's cores: most of a test's time is waiting.
+TEST_WORKERS ?= 4
 
 
 .DEFAULT_GOAL := help
@@ -34,7 +36,7 @@ up: $(VENV)/.runtime ## Run brim with its embedded server and a simulated fleet,
 	$(BIN)/brim up
 
 test: $(VENV)/.dev ## The whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist worksteal
 
 check: $(VENV)/.dev ## Static checks: format, lint, types, imports, generated files
 	$(BIN)/ruff format --check .

@@ -115,6 +115,8 @@ class CommandLine:
             *(sys.executable, "-m", "cli", *arguments, "--data", str(self.data)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            # A shell's background job ignores Ctrl-C, and so would all that it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         running = Running()
         assert process.stdout is not None
@@ -125,8 +127,13 @@ class CommandLine:
         finally:
             if process.returncode is None:
                 process.send_signal(signal.SIGINT)
-            await readers
-            running.status = await process.wait()
+            try:
+                with anyio.fail_after(WAIT):
+                    await readers
+                    running.status = await process.wait()
+            except TimeoutError:
+                process.kill()
+                raise
 
     @staticmethod
     def _run(arguments: list[str], given: str) -> Result:

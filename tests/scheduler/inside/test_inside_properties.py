@@ -113,7 +113,8 @@ class Interleaving(RuleBasedStateMachine):
         if lost or self.world.now - order.at > VOID_AFTER:
             return
         if isinstance(order, Bind) and pod is not None and pod.uid == order.uid and pod.node:
-            self.world.fail(order, "conflict")  # the API refuses to bind a pod twice
+            if pod.node != order.node:  # the API refuses to bind a pod twice; the executor looks where it is
+                self.world.fail(order, "conflict")
         else:
             self.world.carry_out(order)
 
