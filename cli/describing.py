@@ -28,7 +28,7 @@ def described_member(
         ("Where", ", ".join(part for part in (spec.provider, spec.region, spec.zone) if part) or NONE),
         ("Labels", joined(f"{key}={value}" for key, value in sorted(cluster.metadata.labels.items()))),
         ("Taints", joined(f"{taint.key}={taint.value}:{taint.effect}" for taint in spec.taints)),
-        ("Reached by", f"context {spec.kubeconfig.context} of {spec.kubeconfig.path or 'the default kubeconfig'}"),
+        ("Reached by", str(spec.kubeconfig)),
         ("Stock from", spec.stock.source),
         ("Nodes", room.phases(found)),
     )

@@ -307,10 +307,28 @@ class Simulated(_Model):
 
 
 class Kubeconfig(_Model):
-    """A real member. path: None means $KUBECONFIG or ~/.kube/config."""
+    """How a real member is reached. Never a secret itself: it names where credentials are read.
 
-    context: str = Field(min_length=1)
+    context: of the file `path`; None is the file of the settings, else $KUBECONFIG or ~/.kube/config. in_cluster: by
+    the service account of the pods that brim's services run in, for the member in which they run.
+    """
+
+    context: str = ""
     path: str | None = None
+    in_cluster: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.in_cluster and (self.context or self.path):
+            raise ValueError("inCluster is the service account of brim's own pods: leave context and path out")
+        if not self.in_cluster and not self.context:
+            raise ValueError("give a context, or inCluster: true")
+        return self
+
+    def __str__(self) -> str:
+        if self.in_cluster:
+            return "the service account of brim's pods"
+        return f"context {self.context} of {self.path or 'the default kubeconfig'}"
 
 
 class NodePrice(_Model):

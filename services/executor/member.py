@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
-from pathlib import Path
 
 import anyio
 
@@ -242,9 +241,8 @@ class Member:
         assert kubeconfig is not None
         limit = self._tools.settings.executor.request_timeout
         timeouts = Timeouts(connect=min(limit, CONNECT), read=limit)
-        async with MemberClient.connect(
-            member=self.name, context=kubeconfig.context, kubeconfig=self._file_of(kubeconfig), timeouts=timeouts
-        ) as client:
+        default = self._tools.settings.kubeconfig
+        async with MemberClient.reach(self.name, kubeconfig, default, timeouts=timeouts) as client:
             retries.succeeded()
             self._client = client
             try:
@@ -259,9 +257,6 @@ class Member:
             group.start_soon(pods.tell_for_ever)
             group.start_soon(self._tools.bindings.follow, self.name, partial(self._carry_out, pods))
             await self._serve(Reconciler(client, self._tools.metrics))
-
-    def _file_of(self, kubeconfig: Kubeconfig) -> Path | None:
-        return Path(kubeconfig.path).expanduser() if kubeconfig.path else self._tools.settings.kubeconfig
 
     async def _serve(self, reconciler: Reconciler) -> None:
         slots = self._tools.settings.executor.concurrency

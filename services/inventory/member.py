@@ -6,7 +6,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
@@ -134,13 +133,12 @@ class MemberInventory:
 
     async def _stay_connected(self) -> None:
         spec, settings, retries = self._cluster.spec, self._around.settings, Retries(RETRY)
-        path = Path(spec.kubeconfig.path) if spec.kubeconfig.path else settings.kubeconfig
         while True:
             try:
-                async with MemberClient.connect(
-                    member=self.mirror.member,
-                    context=spec.kubeconfig.context,
-                    kubeconfig=path,
+                async with MemberClient.reach(
+                    self.mirror.member,
+                    spec.kubeconfig,
+                    settings.kubeconfig,
                     timeouts=Timeouts(read=settings.inventory.request_timeout),
                     options=WatchOptions(backoff=RETRY),
                 ) as client:

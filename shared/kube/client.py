@@ -16,8 +16,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from shared.contracts.base import JsonObject
 from shared.contracts.refs import ObjectRef
 from shared.errors import BrimError, NotFound
-from shared.kube import faults, watch
-from shared.kube.credentials import Credentials
+from shared.fleet import Kubeconfig
+from shared.kube import credentials, faults, watch
+from shared.kube.credentials import Credentials, Source
 from shared.kube.discovery import Discovery
 from shared.kube.projection import P
 from shared.kube.resource import PODS, Resource
@@ -61,9 +62,33 @@ class MemberClient:
         kubeconfig: None reads KUBECONFIG, else ~/.kube/config. Raises Misconfigured (no such file or context),
         MemberUnavailable (its credential plugin failed).
         """
-        credentials = await Credentials.load(member, context, kubeconfig)
-        with closing(credentials):
-            async with Transport.open(member, credentials, timeouts) as transport:
+        source = credentials.context_of(context, kubeconfig)
+        async with cls._connected(member, source, timeouts, options) as client:
+            yield client
+
+    @classmethod
+    @asynccontextmanager
+    async def reach(
+        cls,
+        member: str,
+        by: Kubeconfig,
+        default: Path | None,
+        *,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        options: watch.WatchOptions = DEFAULT_OPTIONS,
+    ) -> AsyncIterator[MemberClient]:
+        """As `connect`, as a member's manifest says. default: the kubeconfig of the settings, where it names none."""
+        async with cls._connected(member, credentials.source_of(by, default), timeouts, options) as client:
+            yield client
+
+    @classmethod
+    @asynccontextmanager
+    async def _connected(
+        cls, member: str, source: Source, timeouts: Timeouts, options: watch.WatchOptions
+    ) -> AsyncIterator[MemberClient]:
+        loaded = await Credentials.load(member, source)
+        with closing(loaded):
+            async with Transport.open(member, loaded, timeouts) as transport:
                 yield cls(transport, options)
 
     @property

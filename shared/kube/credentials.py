@@ -1,8 +1,9 @@
-"""kubeconfig contexts: addresses, certificates, tokens, and tokens that expire.
+"""kubeconfig contexts and service accounts: addresses, certificates, tokens, and tokens that expire.
 
-kubernetes-asyncio runs an exec plugin once and keeps its token; here it is run again before the credential expires,
-and whatever the context names (plugin, token file, certificates, OIDC) is read again when the member answers 401, or
-when one side does not take the other's certificate.
+kubernetes-asyncio runs an exec plugin once and keeps its token; here it is run again before the credential expires.
+Files that hold a token or a certificate are read every minute: a service account's token is replaced under the same
+name long before it ends. And whatever the context names (plugin, files, OIDC) is read again when the member answers
+401, or when one side does not take the other's certificate.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,6 +26,7 @@ from kubernetes_asyncio.config import ConfigException
 from kubernetes_asyncio.config.kube_config import ConfigNode, KubeConfigLoader, KubeConfigMerger
 
 from shared.errors import MemberUnavailable, Misconfigured
+from shared.fleet import Kubeconfig
 from shared.kube import exec_plugin
 from shared.kube.exec_plugin import PluginFailed, PluginMisconfigured
 
@@ -30,7 +34,11 @@ log = logging.getLogger("brim.kube")
 
 MARGIN = 300.0  # seconds before its expiry at which a credential is replaced; half its life where that is shorter
 AGAIN = 10.0  # seconds between two attempts after a 401 or a failure
+REREAD = 60.0  # seconds after which files that hold a credential are read again, as Kubernetes' own clients do
 READING = 30.0  # seconds for the rest: an OIDC token is fetched over the network
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # where a kubelet puts it
+FILES = ("tokenFile", "client-certificate", "client-key")  # what a user may name as files
 
 Fingerprint: TypeAlias = tuple[object, ...]
 
@@ -46,8 +54,61 @@ def _any_file(paths: str) -> bool:
     return any(Path(part).expanduser().is_file() for part in paths.split(os.pathsep) if part)
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where credentials are read. told: for people. entries: the kubeconfig, read anew; raises Misconfigured where
+    there is none, and ConfigException."""
+
+    told: str
+    context: str
+    entries: Callable[[], ConfigNode]
+
+
+def source_of(by: Kubeconfig, default: Path | None) -> Source:
+    """What a member's manifest says. default: the file of a context that names none."""
+    if by.in_cluster:
+        return service_account()
+    return context_of(by.context, Path(by.path).expanduser() if by.path else default)
+
+
+def context_of(context: str, path: Path | None) -> Source:
+    """A context of a kubeconfig; of `kubeconfig_path(None)` where no file is named."""
+    where = kubeconfig_path(path)
+
+    def entries() -> ConfigNode:
+        if not _any_file(where):
+            raise Misconfigured(f"there is no kubeconfig {where}")
+        found = KubeConfigMerger(where).config
+        assert found is not None  # a file is there, and one that is no kubeconfig raises
+        return found
+
+    return Source(f"context {context!r} of {where}", context, entries)
+
+
+def service_account() -> Source:
+    """The service account of the pod that this process runs in, in the form of a kubeconfig."""
+
+    def entries() -> ConfigNode:
+        host, port = (os.environ.get(f"KUBERNETES_SERVICE_{part}") for part in ("HOST", "PORT"))
+        if not host or not port:
+            raise Misconfigured("this process runs in no cluster: name a kubeconfig's context in place of inCluster")
+        server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+        cluster = {"server": server, "certificate-authority": str(SERVICE_ACCOUNT / "ca.crt")}
+        user = {"tokenFile": str(SERVICE_ACCOUNT / "token")}
+        return ConfigNode(
+            "service account",
+            {
+                "clusters": [{"name": "own", "cluster": cluster}],
+                "users": [{"name": "own", "user": user}],
+                "contexts": [{"name": "own", "context": {"cluster": "own", "user": "own"}}],
+            },
+        )
+
+    return Source("the service account of this pod", "own", entries)
+
+
 class _Loader(KubeConfigLoader):
-    """The library's reading of a context, with our own running of plugins.
+    """The library's reading of a context, with our own running of plugins and reading of token files.
 
     own: a folder for the certificate that a plugin gives. expires_at: of its credential, Unix seconds.
     """
@@ -69,6 +130,24 @@ class _Loader(KubeConfigLoader):
                 raise ConfigException(f"there is no user {named!r}, whom the context names")
             self._user = ConfigNode("user", {})  # nobody: a context of `kubectl proxy` is such
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether the credential stands in a file, whose content may change."""
+        return self._user is not None and any(self._user.safe_get(name) for name in FILES)
+
+    def _load_user_token(self) -> bool:
+        """As Kubernetes' own clients: a file wins over a token beside it, its last newline is none of the token's,
+        and an empty one is being written just now."""
+        named = self._user.safe_get("tokenFile") if self._user is not None else None
+        if not named or self._user is None:
+            return bool(super()._load_user_token())
+        file = Path(self._get_base_path(self._user.path)) / named
+        token = file.read_text(encoding="utf-8").strip()
+        if not token:
+            raise OSError(f"token file {file} is empty")
+        self.token = f"Bearer {token}"
+        return True
+
     async def load_from_exec_plugin(self) -> bool:
         base = self._get_base_path(self._cluster.path)
         config = self._user["exec"] if self._user is not None else None
@@ -89,16 +168,15 @@ def _written(path: Path, content: str) -> str:
 
 
 class Credentials:
-    """One context of a kubeconfig, and the Configuration that is kept up to date with it. `close` it at the end.
+    """What one source says, and the Configuration that is kept up to date with it. `close` it at the end.
 
     generation: counts what connections are made with (address, certificates); those of an older one are to be
     made anew.
     """
 
-    def __init__(self, member: str, context: str, path: str) -> None:
+    def __init__(self, member: str, source: Source) -> None:
         self._member = member
-        self._context = context
-        self._path = path
+        self._source = source
         self._renew_at = float("inf")
         self._expires_at = float("inf")
         self._tried_at = float("-inf")
@@ -109,12 +187,9 @@ class Credentials:
         self.configuration = Configuration()
 
     @classmethod
-    async def load(cls, member: str, context: str, path: Path | None) -> Credentials:
-        """Read the context. Raises Misconfigured (file, context) or MemberUnavailable (the plugin failed)."""
-        where = kubeconfig_path(path)
-        if not _any_file(where):
-            raise Misconfigured(f"member {member}: there is no kubeconfig {where}")
-        credentials = cls(member, context, where)
+    async def load(cls, member: str, source: Source) -> Credentials:
+        """Read the source. Raises Misconfigured (file, context) or MemberUnavailable (the plugin failed)."""
+        credentials = cls(member, source)
         try:
             await credentials._load()
         except BaseException:
@@ -128,7 +203,7 @@ class Credentials:
 
     @property
     def where(self) -> str:
-        return f"member {self._member}: context {self._context!r} of {self._path}"
+        return f"member {self._member}: {self._source.told}"
 
     async def header(self) -> str | None:
         """The Authorization header to send now. Raises MemberUnavailable where a new token cannot be had.
@@ -178,12 +253,14 @@ class Credentials:
         self._tried_at = time.monotonic()
         configuration = Configuration()  # a fresh one: what the file says no longer must not linger
         try:
-            merged = KubeConfigMerger(self._path).config
-            loader = _Loader(config_dict=merged, config_base_path=None, active_context=self._context)
+            merged = self._source.entries()
+            loader = _Loader(config_dict=merged, config_base_path=None, active_context=self._source.context)
             loader.own = Path(self._folder.name)
             async with asyncio.timeout(exec_plugin.TIMEOUT + READING):
                 await loader.load_and_set(configuration)
             fingerprint = _fingerprint(configuration)
+        except Misconfigured as error:
+            raise Misconfigured(f"member {self._member}: {error}") from None
         except PluginFailed as error:
             raise MemberUnavailable(f"{self.where}: {error}", code="ExecPluginFailed") from None
         except (OSError, TimeoutError) as error:
@@ -194,17 +271,18 @@ class Credentials:
         except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise Misconfigured(f"{self.where} has not the form of a kubeconfig: {_told(error)}") from None
         self.configuration = configuration
-        self._note_expiry(loader.expires_at)
+        self._note_expiry(loader.expires_at, reads_files=loader.reads_files)
         if fingerprint != self._fingerprint:
             self._fingerprint = fingerprint
             self.generation += 1
 
-    def _note_expiry(self, expires_at: float | None) -> None:
-        self._renew_at = self._expires_at = float("inf")
+    def _note_expiry(self, expires_at: float | None, *, reads_files: bool) -> None:
+        self._expires_at = float("inf")
+        self._renew_at = time.time() + REREAD if reads_files else float("inf")
         if expires_at is not None:
             left = expires_at - time.time()
             self._expires_at = expires_at
-            self._renew_at = time.time() + max(1.0, left - min(MARGIN, left / 2))
+            self._renew_at = min(self._renew_at, time.time() + max(1.0, left - min(MARGIN, left / 2)))
 
 
 def _told(error: Exception) -> str:

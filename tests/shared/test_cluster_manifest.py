@@ -41,7 +41,15 @@ def test_a_simulated_member_needs_the_simulators_kubeconfig() -> None:
 
 
 BAD: dict[str, tuple[JsonObject, str]] = {
-    "no context": ({"metadata": {"name": "a"}, "spec": {"kubeconfig": {}}}, "spec.kubeconfig.context"),
+    "no context": ({"metadata": {"name": "a"}, "spec": {"kubeconfig": {}}}, "spec.kubeconfig"),
+    "a context beside the service account": (
+        {"metadata": {"name": "a"}, "spec": {"kubeconfig": {"context": "a", "inCluster": True}}},
+        "spec.kubeconfig",
+    ),
+    "a secret": (
+        {"metadata": {"name": "a"}, "spec": {"kubeconfig": {"context": "a", "token": "t"}}},
+        "spec.kubeconfig.token",
+    ),
     "no kubeconfig": ({"metadata": {"name": "a"}, "spec": {}}, "spec.kubeconfig"),
     "no DNS label": ({"metadata": {"name": "a.b"}, "spec": {"kubeconfig": {"context": "a"}}}, "metadata.name"),
     "an unknown wish": (

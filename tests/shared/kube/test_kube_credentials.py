@@ -18,6 +18,7 @@ from aiohttp import web
 from shared.clock import rfc3339
 from shared.errors import MemberUnavailable, Misconfigured, Refused
 from shared.kube import MemberClient
+from shared.kube.credentials import REREAD
 
 
 @asynccontextmanager
@@ -225,6 +226,28 @@ async def test_a_token_file_is_read_again(kubeconfig, tmp_path, monkeypatch) -> 
     ):
         token.write_text("new")
         assert await client.ping() == "v1.36.0"
+
+
+async def test_a_token_file_is_read_again_before_its_token_ends(kubeconfig, tmp_path, monkeypatch) -> None:
+    """A kubelet writes a service account's next token long before the old one ends."""
+    monkeypatch.setattr("shared.kube.credentials.AGAIN", 0.0)
+    token = tmp_path / "token"
+    token.write_text("old\n")
+    now = time.time()
+    async with api(lambda header: True) as (url, seen), connect(kubeconfig(url, {"tokenFile": str(token)})) as client:
+        token.write_text("new\n")
+        await client.ping()
+        monkeypatch.setattr("shared.kube.credentials.time.time", lambda: now + REREAD + 1)
+        await client.ping()
+        assert seen == ["Bearer old", "Bearer new"]
+
+
+async def test_a_token_file_wins_over_a_token_beside_it(kubeconfig, tmp_path) -> None:
+    (tmp_path / "token").write_text("read")
+    user = {"token": "written", "tokenFile": "token"}  # beside the kubeconfig
+    async with api(lambda header: True) as (url, seen), connect(kubeconfig(url, user)) as client:
+        await client.ping()
+        assert seen == ["Bearer read"]
 
 
 async def test_what_is_wrong_with_a_kubeconfig_is_said(kubeconfig, tmp_path) -> None:

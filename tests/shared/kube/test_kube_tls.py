@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,9 @@ import yaml
 from aiohttp import web
 
 from shared.errors import MemberUnavailable, Misconfigured
+from shared.fleet import Kubeconfig
 from shared.kube import MemberClient
+from shared.kube.credentials import REREAD
 
 CERTIFICATES = Path(__file__).with_name("certificates")  # valid for 127.0.0.1 and member.test, until 2120
 
@@ -29,11 +32,16 @@ def data(name: str) -> str:
 
 
 @asynccontextmanager
-async def member(certificate: str = "server", *, clients: str | None = None, port: int = 0) -> AsyncIterator[web.Site]:
-    """An API over TLS that says as its version who asks. clients: the certificate authority of its clients."""
+async def member(
+    certificate: str = "server", *, clients: str | None = None, port: int = 0, shown: list[str] | None = None
+) -> AsyncIterator[web.Site]:
+    """An API over TLS that says as its version who asks. clients: the certificate authority of its clients. shown: gets
+    the Authorization headers."""
 
     async def version(request: web.Request) -> web.Response:
         assert request.transport is not None
+        if shown is not None:
+            shown.append(request.headers.get("Authorization", ""))
         peer = request.transport.get_extra_info("peercert")
         names = [value for ((key, value),) in peer["subject"] if key == "commonName"] if peer else ["nobody"]
         return web.json_response({"gitVersion": names[0]})
@@ -145,4 +153,93 @@ async def test_a_client_certificate_of_a_file_that_is_replaced(kubeconfig, tmp_p
 async def test_what_is_no_certificate_is_said(kubeconfig, broken: dict[str, object]) -> None:
     with pytest.raises(Misconfigured, match="member idc: context 'ctx'"):
         async with connect(kubeconfig(1, **broken)):
+            pass
+
+
+async def test_a_client_certificate_of_a_file_is_taken_over_before_the_old_one_ends(
+    kubeconfig, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("shared.kube.credentials.AGAIN", 0.0)
+    own = tmp_path / "own.pem"
+    shutil.copy(CERTIFICATES / "client-1.pem", own)
+    user = {"client-certificate": str(own), "client-key": str(own)}
+    async with member(clients="ca") as port, connect(kubeconfig(port, user, **CA)) as client:
+        assert await client.ping() == "one"
+        shutil.copy(CERTIFICATES / "client-2.pem", own)
+        assert await client.ping() == "one"
+        later(monkeypatch, REREAD + 1)
+        assert await client.ping() == "two"
+
+
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    now = time.time()
+    monkeypatch.setattr("shared.kube.credentials.time.time", lambda: now + seconds)
+
+
+# -- the service account of the pod that brim runs in ------------------------------------------------------------
+
+
+@pytest.fixture
+def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Puts a service account where a kubelet puts it, and the environment that it gives."""
+    folder = tmp_path / "serviceaccount"
+    folder.mkdir()
+    monkeypatch.setattr("shared.kube.credentials.SERVICE_ACCOUNT", folder)
+
+    def place(port: int, *, token: str = "first\n", authority: str = "ca") -> Path:
+        (folder / "token").write_text(token)
+        shutil.copy(CERTIFICATES / f"{authority}.pem", folder / "ca.crt")
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port))
+        return folder
+
+    return place
+
+
+def reach_own():
+    return MemberClient.reach("idc", Kubeconfig(in_cluster=True), None)
+
+
+async def test_a_service_account_and_its_next_token(pod, monkeypatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("shared.kube.credentials.AGAIN", 0.0)
+    async with member(shown=shown) as port:
+        folder = pod(port)
+        async with reach_own() as client:
+            await client.ping()
+            (folder / "token").write_text("second")
+            await client.ping()
+            later(monkeypatch, REREAD + 1)
+            await client.ping()
+    assert shown == ["Bearer first", "Bearer first", "Bearer second"]
+
+
+async def test_a_token_that_is_being_written_just_now_is_not_taken(pod, monkeypatch, caplog) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("shared.kube.credentials.AGAIN", 0.0)
+    async with member(shown=shown) as port:
+        folder = pod(port)
+        async with reach_own() as client:
+            (folder / "token").write_text("")
+            later(monkeypatch, REREAD + 1)
+            await client.ping()
+        assert shown == ["Bearer first"], "the last one read is used on"
+        assert "is empty" in caplog.text
+        with pytest.raises(MemberUnavailable, match="is empty"):  # nobody goes there without a name
+            async with reach_own():
+                pass
+
+
+async def test_a_cluster_that_its_own_authority_did_not_sign_is_not_trusted(pod) -> None:
+    async with member("other-server") as port:
+        pod(port)
+        async with reach_own() as client:
+            with pytest.raises(MemberUnavailable, match="certificate verify failed"):
+                await client.ping()
+
+
+async def test_outside_of_a_cluster_there_is_no_service_account(monkeypatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(Misconfigured, match=r"member idc: this process runs in no cluster: name a kubeconfig"):
+        async with reach_own():
             pass
