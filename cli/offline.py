@@ -84,6 +84,7 @@ class _Room:
     nodes: list[_Node]
     added: dict[str, int] = field(default_factory=dict)
     bound: dict[str, int] = field(default_factory=dict)
+    bound_virtual: dict[str, int] = field(default_factory=dict)
 
 
 def plan(fleet: Path, wanted: Sequence[Document], previous: Previous) -> Planned:
@@ -193,20 +194,19 @@ def _run(rooms: dict[str, _Room], workloads: Sequence[Workload], previous: Previ
                 raise Invalid(
                     [Fault(f"{before.kind} {before.name}", f"members.{member}", "the fleet has no such member")]
                 )
-            for component in workload.components:
-                for _ in range(replicas):
-                    _start(rooms[member], component.shape)
+            started = [_start(rooms[member], one.shape) for one in workload.components for _ in range(replicas)]
             if workload.components:
                 rooms[member].bound[workload.uid] = replicas
+                rooms[member].bound_virtual[workload.uid] = min(replicas, sum(started))
             shares.append(Share(member=member, replicas=replicas, free=replicas, revision=workload.revision))
         placements.append(_standing(workload, tuple(shares)))
     return placements
 
 
-def _start(room: _Room, shape: Shape) -> None:
-    """One replica, where it fits; on a new node of a pool where it must."""
+def _start(room: _Room, shape: Shape) -> bool:
+    """One replica, where it fits; on a new node of a pool where it must. Whether it is on a virtual node."""
     if any(node.take(shape) for node in room.nodes if not node.virtual):
-        return
+        return False
     assert room.member.simulated is not None
     for pool in room.member.simulated.pools:
         count = room.added.get(pool.id, 0)
@@ -214,8 +214,8 @@ def _start(room: _Room, shape: Shape) -> None:
         if count < _most(pool) and node.take(shape):
             room.added[pool.id] = count + 1
             room.nodes.append(node)
-            return
-    any(node.take(shape) for node in room.nodes if node.virtual)
+            return False
+    return any(node.take(shape) for node in room.nodes if node.virtual)
 
 
 def _most(pool: NodePool) -> int:
@@ -256,6 +256,7 @@ def _snapshot(room: _Room, now: float) -> Snapshot:
         ),
         pools=tuple(_pool(room.member, pool, room.added.get(pool.id, 0)) for pool in room.member.simulated.pools),
         bound=room.bound,
+        bound_virtual=room.bound_virtual,
     )
 
 

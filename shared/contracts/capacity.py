@@ -156,8 +156,9 @@ class Snapshot(Contract):
     """All of a member, or one chunk of it (0-based `chunk` of `chunks`); classes, pools and bound come first.
 
     number: the last delta that is contained. bound: bound replicas per workload uid, in the same revision as
-    the free amounts. surroundings: in the first chunk only; None there while they are not known yet, and without
-    them nothing can be decided inside the member.
+    the free amounts. bound_virtual: how many of these are on virtual nodes; 0 where it is not named. surroundings: in
+    the first chunk only; None there while they are not known yet, and without them nothing can be decided inside the
+    member.
     """
 
     TYPE: ClassVar[str] = "dev.brim.capacity.snapshot.v1"
@@ -173,11 +174,13 @@ class Snapshot(Contract):
     nodes: NodeColumns = NodeColumns()
     pools: tuple[Pool, ...] = ()
     bound: dict[str, int] = {}
+    bound_virtual: dict[str, int] = {}
     surroundings: Surroundings | None = None
 
 
 class Delta(Contract):
-    """What changed since `number - 1`. pools, surroundings: whole, or None for unchanged. bound: changed; 0 ends."""
+    """What changed since `number - 1`. pools, surroundings: whole, or None for unchanged. bound, bound_virtual: of whom
+    they changed; 0 ends."""
 
     TYPE: ClassVar[str] = "dev.brim.capacity.delta.v1"
 
@@ -191,6 +194,7 @@ class Delta(Contract):
     removed: list[str] = []
     pools: tuple[Pool, ...] | None = None
     bound: dict[str, int] = {}
+    bound_virtual: dict[str, int] = {}
     surroundings: Surroundings | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -119,11 +120,11 @@ def test_a_class_is_told_once_and_again_after_it_was_forgotten() -> None:
 
 NAMES = st.sampled_from("abcd")
 NODES = st.builds(
-    lambda name, cpu, ready, zone: node(name, cpu, ready=ready, labels={"zone": zone}),
+    lambda name, cpu, ready, labels: node(name, cpu, ready=ready, labels=labels),
     NAMES,
     st.integers(0, 4000),
     st.booleans(),
-    st.sampled_from("xyz"),
+    st.sampled_from([{"zone": "x"}, {"zone": "y"}, {"type": "virtual-kubelet"}]),
 )
 PODS = st.builds(
     lambda name, on, cpu, phase, terminating, workload: pod(
@@ -155,24 +156,23 @@ def _is_on(p: PodFacts, node: str) -> bool:
     return p.node == node or (waits and p.nominated == node)
 
 
-def _scratch(nodes: dict[str, NodeFacts], pods: dict[str, PodFacts]) -> tuple[object, object]:
-    """Free room and bound replicas, computed from nothing but what is there."""
+def _scratch(nodes: dict[str, NodeFacts], pods: dict[str, PodFacts]) -> tuple[object, object, object]:
+    """Free room, bound replicas and those on virtual nodes, computed from nothing but what is there."""
     free = {
         name: facts.allocatable["cpu"]
         - sum(p.requests["cpu"] for p in pods.values() if _is_on(p, name) and p.phase not in ("Succeeded", "Failed"))
         for name, facts in nodes.items()
     }
-    bound: dict[str, int] = {}
-    for p in pods.values():
-        if p.workload and p.node and not p.terminating and p.phase != "Failed":
-            bound[p.workload] = bound.get(p.workload, 0) + 1
-    return free, bound
+    bound = [p for p in pods.values() if p.workload and p.node and not p.terminating and p.phase != "Failed"]
+    virtual = [p for p in bound if p.node in nodes and nodes[p.node].virtual]
+    return free, *(dict(Counter(p.workload for p in found)) for found in (bound, virtual))
 
 
 class _Reader:
     def __init__(self) -> None:
         self.free: dict[str, int] = {}
         self.bound: dict[str, int] = {}
+        self.bound_virtual: dict[str, int] = {}
         self.classes: dict[int, NodeClass] = {}
         self.class_of: dict[str, NodeClass] = {}
 
@@ -184,6 +184,8 @@ class _Reader:
             self.free[row.name] = row.free.get("cpu", 0)
             self.class_of[row.name] = self.classes[row.class_id]
         self.bound = {uid: count for uid, count in (self.bound | changes.bound).items() if count}
+        virtual = self.bound_virtual | changes.bound_virtual
+        self.bound_virtual = {uid: count for uid, count in virtual.items() if count}
 
 
 @given(STEPS)
@@ -208,9 +210,9 @@ def test_deltas_add_up_to_the_truth(steps: list[object]) -> None:
             case "take":
                 reader.take(capacity.take())
     reader.take(capacity.take())
-    free, bound = _scratch(nodes, pods)
-    assert (reader.free, reader.bound) == (free, bound)
+    free, bound, virtual = _scratch(nodes, pods)
+    assert (reader.free, reader.bound, reader.bound_virtual) == (free, bound, virtual)
     assert {name: reader.class_of[name].labels for name in nodes} == {n: dict(f.labels) for n, f in nodes.items()}
     whole = capacity.whole()
     assert {row.name: row.free.get("cpu", 0) for row in whole.rows} == free
-    assert dict(whole.bound) == bound
+    assert (whole.bound, whole.bound_virtual) == (bound, virtual)

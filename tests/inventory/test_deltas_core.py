@@ -11,9 +11,12 @@ POOLS = (Pool(id="p", instance_type="t", allocatable={"cpu": 4000}, max=3, nodes
 
 
 def _capacity(nodes: int, workloads: int = 0) -> Capacity:
+    """The workloads' pods are on node-0, which is virtual where there are any."""
     capacity = Capacity()
     for number in range(nodes):
         labels = {"zone": f"zone-{number % 7}", "kubernetes.io/hostname": f"node-{number}"}
+        if workloads and number == 0:
+            labels["type"] = "virtual-kubelet"
         allocatable = {"cpu": 64_000, "memory": 256 * 2**30, "pods": 110, "nvidia.com/gpu": 8}
         capacity.put_node(NodeFacts(f"node-{number}", labels, allocatable=allocatable), now=0.0)
     for number in range(workloads):
@@ -50,6 +53,7 @@ def test_a_large_member_is_cut_into_chunks_that_hold_all_of_it() -> None:
     assert {one.chunks for one in chunks} == {len(chunks)}
     assert [name for one in chunks for name in one.nodes.names] == [row.name for row in whole.rows]
     assert {uid: n for one in chunks for uid, n in one.bound.items()} == dict(whole.bound)
+    assert {uid: n for one in chunks for uid, n in one.bound_virtual.items()} == dict(whole.bound)
     first_with_nodes = next(one.chunk for one in chunks if one.nodes.names)
     assert all(one.chunk <= first_with_nodes for one in chunks if one.classes or one.pools or one.bound)
 

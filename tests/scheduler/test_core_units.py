@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.scheduler.core import units
 from services.scheduler.core.inside.values import PolicyUnit, ResourcePolicy
 from services.scheduler.core.spending import instance_price, pool_price
-from services.scheduler.core.values import Expression, Shape, Term, Workload
+from services.scheduler.core.values import Expression, Room, Shape, Term, Workload
 from shared import eci
 from shared.contracts.capacity import NodeClass, Surroundings, Taint, VirtualStock
 from tests.scheduler.core_world import ONE_CPU, World, deployment, node, policy, pool
@@ -262,3 +265,115 @@ class TestCost:
             w.delta("idc", node("own", 0), bound={workload.uid: 3})
         (share,) = w.placement(workload).shares
         assert (share.free, share.virtual) == (1, 2)
+
+
+class TestPromises:
+    """What a placement promised in a unit is nobody else's, until the pods that it is for are bound."""
+
+    def test_a_quota_is_promised_once_though_instances_are_larger_than_their_pods(self) -> None:
+        w = world(virtual("vk", 8))
+        shape = Shape.of({"cpu": 1500, "memory": GIB})  # rounds up to 2 vCPU
+        for name, replicas in (("web", 4), ("db", 1)):
+            w.want(asking(name, replicas, unit("idc"), unit("eci"), shape=shape))
+            w.run()
+        assert w.placement(deployment("db", 1)).pending == 1
+
+    def test_a_quota_is_promised_once_though_machines_have_room_beyond_a_units_maximum(self) -> None:
+        w = world(node("own", 9), virtual("vk", 4))
+        for replicas in (2, 3):
+            w.want(asking("web", replicas, unit("idc", max=1), unit("eci")))
+            w.run()
+        w.want(asking("db", 4, unit("eci")), asking("cache", 9, unit("idc")))
+        w.run()
+        assert (w.placed(deployment("db", 4)), w.placement(deployment("db", 4)).pending) == ({"idc": 2}, 2)
+        assert (w.placed(deployment("cache", 9)), w.placement(deployment("cache", 9)).pending) == ({"idc": 8}, 1)
+
+    def test_machines_beyond_a_units_maximum_are_promised_in_the_next_unit(self) -> None:
+        w = world(node("own", 9), node("cloud", 2, klass=1))
+        w.want(asking("web", 3, unit("idc", max=1), unit("ecs")))
+        w.run()
+        w.want(asking("db", 1, unit("ecs")), asking("cache", 9, unit("idc")))
+        w.run()
+        assert (w.placement(deployment("db", 1)).pending, w.placed(deployment("cache", 9))) == (1, {"idc": 8})
+
+    @pytest.mark.parametrize("on_virtual", [0, 1, 2])
+    def test_a_bound_pod_ends_the_promise_of_the_room_that_it_took(self, on_virtual: int) -> None:
+        w = world(node("own", 2), virtual("vk", 2))
+        web = asking("web", 4, unit("idc"), unit("eci"))
+        w.want(web)
+        w.run()
+        told = [node("own", on_virtual), virtual("vk", 2 - on_virtual)]
+        w.delta("idc", *told, bound={web.uid: 2}, bound_virtual={web.uid: on_virtual})
+        assert w.state.room.reserved(web.uid, "idc") == 2
+        assert w.state.room.deficit("idc") == 0
+        for shape in (one.shape for one in web.units):
+            assert w.state.room.room(shape, "idc") == Room()
+
+    def test_a_workload_that_is_rolled_out_beyond_its_share_takes_no_quota_from_others(self) -> None:
+        w = world(virtual("vk", 3))
+        web = asking("web", 2, unit("eci"))
+        w.want(web)
+        w.run()
+        w.delta("idc", virtual("vk", 0), bound={web.uid: 3}, bound_virtual={web.uid: 3})  # one of its surge
+        assert (w.state.room.reserved(web.uid, "idc"), w.state.room.deficit("idc")) == (0, 0)
+
+
+NAMES = {"web": (unit("idc", max=2), unit("eci")), "db": (unit("idc"), unit("eci", max=3)), "fn": (unit("eci"),)}
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("want"), st.sampled_from(list(NAMES)), st.integers(0, 5)),
+        st.tuples(st.just("want"), st.sampled_from(list(NAMES)), st.integers(0, 5)),
+        st.tuples(st.just("bind"), st.sampled_from(list(NAMES)), st.booleans()),
+        st.tuples(st.just("end"), st.sampled_from(list(NAMES)), st.booleans()),
+    ),
+    max_size=25,
+)
+
+
+class Told:
+    """One member of 4 cores and a quota of 6 vCPUs; a replica takes 1 core, or an instance of 2 vCPUs."""
+
+    def __init__(self) -> None:
+        self.w = world(node("own", 4), virtual("vk", 6))
+        self.bound: Counter[tuple[str, bool]] = Counter()
+
+    def free(self, on_virtual: bool) -> int:
+        """Replicas that still fit there."""
+        return (3 if on_virtual else 4) - sum(count for (_, where), count in self.bound.items() if where is on_virtual)
+
+    def owed(self, name: str) -> tuple[int, int]:
+        """Replicas of the placement that are not bound: on machines, on virtual nodes."""
+        shares = [share for share in self.w.placement(deployment(name, 0)).shares if share.present]
+        replicas, virtual = sum(share.replicas for share in shares), sum(share.virtual for share in shares)
+        unbound = max(0, replicas - self.bound[name, False] - self.bound[name, True])
+        on_virtual = min(unbound, max(0, virtual - self.bound[name, True]))
+        return unbound - on_virtual, on_virtual
+
+    def take(self, event: tuple[str, str, int]) -> None:
+        verb, name, number = event
+        if verb == "want":
+            self.w.want(asking(name, number, *NAMES[name], shape=Shape.of({"cpu": 1000, "memory": 6 * GIB})))
+            return
+        key = (name, bool(number))
+        known = self.w.state.is_known(deployment(name, 0).key)
+        if verb == "bind" and known and self.owed(name)[number]:
+            self.bound[key] += 1
+        elif verb == "end" and self.bound[key]:
+            self.bound[key] -= 1
+        uid = f"uid-{name}"
+        told = node("own", self.free(False), memory=64 * GIB), virtual("vk", 2 * self.free(True))
+        counts = {uid: self.bound[name, False] + self.bound[name, True]}
+        self.w.delta("idc", *told, bound=counts, bound_virtual={uid: self.bound[name, True]})
+
+
+@given(EVENTS)
+def test_each_units_room_is_promised_once_whatever_comes_between(events: list[tuple[str, str, int]]) -> None:
+    told = Told()
+    told.w.delta("idc", node("own", 4, memory=64 * GIB))
+    for event in events:
+        told.take(event)
+        told.w.run()
+        known = [name for name in NAMES if told.w.state.is_known(deployment(name, 0).key)]
+        owed = [told.owed(name) for name in known]
+        assert sum(one for one, _ in owed) <= told.free(False)
+        assert sum(one for _, one in owed) <= told.free(True)

@@ -34,17 +34,19 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """resources: of all the member's nodes, so that every column is there. bound: replicas per workload."""
+    """resources: of all the member's nodes, so that every column is there. bound: replicas per workload; bound_virtual:
+    those on virtual nodes."""
 
     rows: tuple[Row, ...] = ()
     removed: tuple[str, ...] = ()
     classes: Mapping[int, NodeClass] = field(default_factory=dict)
     bound: Mapping[str, int] = field(default_factory=dict)
+    bound_virtual: Mapping[str, int] = field(default_factory=dict)
     resources: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
-        return not (self.rows or self.removed or self.bound)
+        return not (self.rows or self.removed or self.bound or self.bound_virtual)
 
     @property
     def columns(self) -> NodeColumns:
@@ -104,6 +106,26 @@ class _Classes:
             del self._ids[self._keys.pop(class_id)]
 
 
+class _Bound:
+    """Replicas by workload, and for which of them the number is another one since it was last told."""
+
+    def __init__(self) -> None:
+        self.changed: set[str] = set()
+        self._counts: dict[str, int] = {}
+
+    def count(self, workload: str, step: int) -> None:
+        self._counts[workload] = self._counts.get(workload, 0) + step
+        self.changed.add(workload)
+        if not self._counts[workload]:
+            del self._counts[workload]
+
+    def news(self) -> dict[str, int]:
+        return {uid: self._counts.get(uid, 0) for uid in sorted(self.changed)}
+
+    def whole(self) -> dict[str, int]:
+        return dict(sorted(self._counts.items()))
+
+
 @dataclass(slots=True)
 class _Node:
     facts: NodeFacts
@@ -119,14 +141,14 @@ class Capacity:
         self._nodes: dict[str, _Node] = {}
         self._pods: dict[Key, PodFacts] = {}
         self._used: dict[str, dict[str, int]] = {}
-        self._bound: dict[str, int] = {}
+        self._bound = _Bound()
+        self._bound_virtual = _Bound()
         self._resources: set[str] = {SLOT}
         self._classes = _Classes()
         self._upcoming: set[str] = set()
         self.virtual: dict[str, NodeFacts] = {}
         self._changed: set[str] = set()
         self._removed: set[str] = set()
-        self._changed_bound: set[str] = set()
         self._told_classes: set[int] = set()
         self._told_nodes: set[str] = set()
         self.pool_nodes: dict[str, int] = {}
@@ -134,7 +156,7 @@ class Capacity:
 
     @property
     def changed(self) -> bool:
-        return bool(self._changed or self._removed or self._changed_bound)
+        return bool(self._changed or self._removed or self._bound.changed or self._bound_virtual.changed)
 
     # -- nodes -----------------------------------------------------------------------------------------------
 
@@ -145,11 +167,14 @@ class Capacity:
         if known is not None and known.facts == facts and known.phase == phase:
             return
         class_id = self._class_of(facts, phase)
+        was_virtual = facts.name in self.virtual
         if known is not None:
             self._forget(known)
         self._nodes[facts.name] = _Node(facts, phase, class_id)
         if facts.virtual:
             self.virtual[facts.name] = facts
+        if facts.virtual != was_virtual:
+            self._recount_virtual(facts.name, +1 if facts.virtual else -1)
         self._resources.update(facts.allocatable)
         self.daemons.put_node(facts)
         self._count_pool(facts.pool, +1)
@@ -167,6 +192,8 @@ class Capacity:
         known = self._nodes.pop(name, None)
         if known is not None:
             self._forget(known)
+            if known.facts.virtual:
+                self._recount_virtual(name, -1)
             self.daemons.drop_node(name)
             self._changed.discard(name)
             if name in self._told_nodes:
@@ -219,11 +246,14 @@ class Capacity:
             for pod, sign in ((held, -1), (holds, +1)):
                 if pod is not None:
                     self._use(pod, sign)
-        was = before.workload if before is not None and before.counts_as_bound else ""
-        now = after.workload if after is not None and after.counts_as_bound else ""
-        if was != now:
-            self._count_bound(was, -1)
-            self._count_bound(now, +1)
+        was = before if before is not None and before.counts_as_bound else None
+        now = after if after is not None and after.counts_as_bound else None
+        if (was and (was.workload, was.node)) != (now and (now.workload, now.node)):
+            for pod, sign in ((was, -1), (now, +1)):
+                if pod is not None:
+                    self._bound.count(pod.workload, sign)
+                    if pod.node in self.virtual:
+                        self._bound_virtual.count(pod.workload, sign)
 
     def _use(self, pod: PodFacts, sign: int) -> None:
         used = self._used.setdefault(pod.place, {})
@@ -238,12 +268,11 @@ class Capacity:
         if pod.place in self._nodes:
             self._changed.add(pod.place)
 
-    def _count_bound(self, workload: str, step: int) -> None:
-        if workload:
-            self._bound[workload] = self._bound.get(workload, 0) + step
-            self._changed_bound.add(workload)
-            if not self._bound[workload]:
-                del self._bound[workload]
+    def _recount_virtual(self, node: str, step: int) -> None:
+        """The node is virtual now, or is not any more: its pods may have been told of first."""
+        for pod in self._pods.values():
+            if pod.node == node and pod.counts_as_bound:
+                self._bound_virtual.count(pod.workload, step)
 
     # -- out -------------------------------------------------------------------------------------------------
 
@@ -255,7 +284,8 @@ class Capacity:
             rows=rows,
             removed=tuple(sorted(self._removed)),
             classes={class_id: self._classes.table[class_id] for class_id in sorted(fresh)},
-            bound={uid: self._bound.get(uid, 0) for uid in sorted(self._changed_bound)},
+            bound=self._bound.news(),
+            bound_virtual=self._bound_virtual.news(),
             resources=self.resources,
         )
         self._told_classes |= fresh
@@ -272,7 +302,8 @@ class Capacity:
         return Changes(
             rows=tuple(self._row(name) for name in sorted(self._nodes)),
             classes=dict(self._classes.table),
-            bound=dict(sorted(self._bound.items())),
+            bound=self._bound.whole(),
+            bound_virtual=self._bound_virtual.whole(),
             resources=self.resources,
         )
 
@@ -287,7 +318,8 @@ class Capacity:
     def _told(self) -> None:
         self._changed.clear()
         self._removed.clear()
-        self._changed_bound.clear()
+        self._bound.changed.clear()
+        self._bound_virtual.changed.clear()
 
     def _row(self, name: str) -> Row:
         node = self._nodes[name]

@@ -36,6 +36,7 @@ class Ledger:
             removed=list(changes.removed),
             pools=pools,
             bound=dict(changes.bound),
+            bound_virtual=dict(changes.bound_virtual),
             surroundings=surroundings,
         )
         data = delta.encode()
@@ -65,6 +66,7 @@ class Ledger:
                 nodes=columns(part.rows, whole.resources),
                 pools=tuple(part.pools),
                 bound=part.bound,
+                bound_virtual=part.bound_virtual,
                 surroundings=surroundings if place == 0 else None,
             ).encode()
             for place, part in enumerate(parts)
@@ -90,6 +92,7 @@ class _Part:
     classes: dict[int, NodeClass] = field(default_factory=dict)
     pools: list[Pool] = field(default_factory=list)
     bound: dict[str, int] = field(default_factory=dict)
+    bound_virtual: dict[str, int] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
 
 
@@ -103,6 +106,7 @@ class _Class:
 class _Bound:
     uid: str
     count: int
+    virtual: bool
 
 
 def _cut(whole: Changes, pools: Iterable[Pool], chunk: int, first: int) -> Iterator[_Part]:
@@ -121,7 +125,7 @@ def _cut(whole: Changes, pools: Iterable[Pool], chunk: int, first: int) -> Itera
             case _Class():
                 part.classes[item.id] = item.node_class
             case _Bound():
-                part.bound[item.uid] = item.count
+                (part.bound_virtual if item.virtual else part.bound)[item.uid] = item.count
     yield part
 
 
@@ -131,8 +135,9 @@ def _sized(whole: Changes, pools: Iterable[Pool]) -> Iterator[tuple[Row | Pool |
         yield _Class(class_id, node_class), len(node_class.model_dump_json(by_alias=True)) + 24
     for pool in pools:
         yield pool, len(pool.model_dump_json(by_alias=True)) + 1
-    for uid, count in whole.bound.items():
-        yield _Bound(uid, count), len(uid.encode()) + 24
+    for bound, virtual in ((whole.bound, False), (whole.bound_virtual, True)):
+        for uid, count in bound.items():
+            yield _Bound(uid, count, virtual), len(uid.encode()) + 24
     for row in whole.rows:
         amounts = sum(
             len(str(row.allocatable.get(name, 0))) + len(str(row.free.get(name, 0))) + 2 for name in whole.resources

@@ -74,6 +74,7 @@ class Writer:
         removed: Iterable[str] | None,
         pools: tuple[Pool, ...] | None,
         bound: Mapping[str, int],
+        bound_virtual: Mapping[str, int],
     ) -> None:
         """One revision of a member; the totals follow when somebody asks (`Ledger.flush`).
 
@@ -89,7 +90,7 @@ class Writer:
             self._write_nodes(table, names, nodes)
         if pools is not None:
             self._write_pools(table, pools)
-        growth = self._bind(table, bound, whole)
+        growth = self._bind(table, bound, bound_virtual, whole)
         self._evict_unfit(table)
         if self._fresh:
             self._follow_nodes(table)
@@ -111,7 +112,7 @@ class Writer:
         numbers += list(table.used)
         self._nodes.release(table)
         table.names, table.rows, table.spare = [], {}, []
-        table.classes, table.used, table.pools, table.bound = {}, {}, {}, {}
+        table.classes, table.used, table.pools, table.bound, table.bound_virtual = {}, {}, {}, {}, {}
         for number in numbers:
             self._classes.use(number, -1)
         self._growth.invalidate(table)
@@ -351,17 +352,12 @@ class Writer:
 
     # -- bound, and what no longer fits ------------------------------------------------------------------
 
-    def _bind(self, table: Table, bound: Mapping[str, int], whole: bool) -> list[tuple[Part, int]]:
-        if whole:
-            bound = dict.fromkeys(table.bound.keys() - bound.keys(), 0) | dict(bound)
+    def _bind(
+        self, table: Table, bound: Mapping[str, int], virtual: Mapping[str, int], whole: bool
+    ) -> list[tuple[Part, int]]:
+        changed = _take_counts(table.bound, bound, whole) | _take_counts(table.bound_virtual, virtual, whole)
         growth: list[tuple[Part, int]] = []
-        for uid, count in bound.items():
-            if count == table.bound.get(uid, 0):
-                continue
-            if count:
-                table.bound[uid] = count
-            else:
-                del table.bound[uid]
+        for uid in changed:
             growth += self._holdings.bind(uid, table, self._shrunk)
         return growth
 
@@ -381,6 +377,19 @@ class Writer:
 
     def _takes(self, part: Part, table: Table, row: int) -> bool:
         return self._shapes.takes(self._shapes.slot(part.shape), table, row)
+
+
+def _take_counts(known: dict[str, int], told: Mapping[str, int], whole: bool) -> dict[str, None]:
+    """Whose number changed. whole: those that are not told are 0."""
+    if whole:
+        told = dict.fromkeys(known.keys() - told.keys(), 0) | dict(told)
+    changed = {uid: None for uid, count in told.items() if count != known.get(uid, 0)}
+    for uid in changed:
+        if told[uid]:
+            known[uid] = told[uid]
+        else:
+            del known[uid]
+    return changed
 
 
 def _same_node(old: Pool, new: Pool) -> bool:

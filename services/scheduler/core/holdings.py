@@ -17,7 +17,7 @@ import numpy as np
 from services.scheduler.core.headroom import Headroom
 from services.scheduler.core.ledger import Ledger
 from services.scheduler.core.nodes import HEADROOM, READY, UPCOMING, VIRTUAL, Indexes, Nodes, PoolRows, Table
-from services.scheduler.core.promises import ORDER, SERVERLESS, Part
+from services.scheduler.core.promises import ORDER, SERVERLESS, Part, counted
 from services.scheduler.core.shapes import Shapes
 from services.scheduler.core.values import Component, Shape
 
@@ -35,7 +35,7 @@ class Holdings:
         self._shapes = shapes
         self._ledger = ledger
         self._headroom = headroom
-        self._promises: dict[str, dict[int, list[Part]]] = {}  # by uid and member, one part per component
+        self._promises: dict[str, dict[int, list[Part]]] = {}  # by uid and member, one part per component or unit
         self._held: defaultdict[int, dict[int, list[Part]]] = defaultdict(dict)  # by member and row
         self._deficits: dict[int, dict[Shape, dict[Part, None]]] = {}
         self._trials: list[dict[tuple[str, int], _Before]] = []
@@ -94,7 +94,7 @@ class Holdings:
                 part.placed = component.count
                 part.order = order or (SERVERLESS if component.serverless else ORDER)
                 left += component.count
-            self._adjust(table.bound.get(uid, 0), parts, (), growth)
+            self._adjust(uid, table, parts, (), growth)
             if not left:
                 mine.pop(table.number, None)
         if not mine:
@@ -105,23 +105,21 @@ class Holdings:
         """Another template: what was promised is promised in the new shapes."""
         for part in parts:
             self.release(part, part.count, ())
-        return [Part(table, component.shape) for component in components]
+        return [Part(table, one.shape, choices=one.choices, on_virtual=one.on_virtual) for one in components]
 
     def bind(self, uid: str, table: Table, shrunk: Sequence[int]) -> Growth:
-        """`table.bound` changed for uid; what must be housed in addition is returned, for `house`.
+        """What is bound of uid changed in the table; what must be housed in addition is returned, for `house`.
 
         shrunk: rows whose free amounts shrank in the same revision: there the pods went.
         """
         growth: Growth = []
-        self._adjust(table.bound.get(uid, 0), self._parts(uid, table), shrunk, growth)
+        self._adjust(uid, table, self._parts(uid, table), shrunk, growth)
         return growth
 
-    def _adjust(self, bound: int, parts: Sequence[Part], shrunk: Sequence[int], growth: Growth) -> None:
-        """Which component a bound pod is of is not told: the largest stay reserved to the end."""
-        for part in parts if len(parts) == 1 else sorted(parts, key=lambda part: part.shape.requests):
-            counted = bound if bound < part.placed else part.placed
-            bound -= counted
-            change = part.placed - counted - part.housed - part.deficit
+    def _adjust(self, uid: str, table: Table, parts: Sequence[Part], shrunk: Sequence[int], growth: Growth) -> None:
+        bound, virtual = table.bound.get(uid, 0), table.bound_virtual.get(uid, 0)
+        for part, count in counted(parts, bound, virtual) if parts else ():
+            change = part.placed - count - part.housed - part.deficit
             if change < 0:
                 self.release(part, -change, shrunk)
             elif change > 0:
@@ -213,7 +211,8 @@ class Holdings:
             rest: Growth = []
             for part, count in growth:
                 if part.shape == shape:
-                    if part.table.top and part.order[0] == READY and part.table.number not in glance:
+                    at_a_glance = part.table.top and part.order[0] == READY and not part.choices
+                    if at_a_glance and part.table.number not in glance:
                         glance[part.table.number] = part, count
                     else:
                         rest.append((part, count))
@@ -257,16 +256,20 @@ class Holdings:
 
     def house(self, part: Part, count: int, order: Sequence[int] | None = None) -> None:
         """Finds rows for `count` more replicas, by phase in this order; what finds none becomes a deficit."""
-        for phase in order or part.order:
-            if not count:
-                return
-            count = self._house_ready(part, count) if phase == READY else self._house_phase(part, count, phase)
+        for shape in part.choices or (part.shape,):
+            for phase in order or part.order:
+                if not count:
+                    return
+                if phase == READY:
+                    count = self._house_ready(part, shape, count)
+                else:
+                    count = self._house_phase(part, shape, count, phase)
         self._set_deficit(part, part.deficit + count)
 
-    def _house_ready(self, part: Part, count: int) -> int:
+    def _house_ready(self, part: Part, shape: Shape, count: int) -> int:
         """On the nodes with the most room first, as kube-scheduler spreads by default: most pods go there."""
         table = part.table
-        counts = self._shapes.counts(part.shape, table)
+        counts = self._shapes.counts(shape, table)
         counts *= self._nodes.phase[table.base : table.base + table.top] == READY
         rows = np.flatnonzero(counts)
         if len(rows) > count:
@@ -279,12 +282,12 @@ class Holdings:
                 break
         return count
 
-    def _house_phase(self, part: Part, count: int, phase: int) -> int:
+    def _house_phase(self, part: Part, shape: Shape, count: int, phase: int) -> int:
         table = part.table
         here = self._nodes.phase[table.base : table.base + table.top] == phase
         if not here.any():
             return count
-        counts = self._shapes.counts(part.shape, table) * here
+        counts = self._shapes.counts(shape, table) * here
         rows = np.flatnonzero(counts).tolist()
         mains = {pool.main: pool for pool in table.pools.values()} if phase == HEADROOM else {}
         for row in rows:
@@ -368,7 +371,7 @@ class Holdings:
             if before:
                 parts = self._promises.setdefault(uid, {})[number] = []
                 for was, rows in before:
-                    part = Part(tables[number], was.shape, was.placed, was.order)
+                    part = replace(was, rows={}, housed=0, deficit=0)
                     parts.append(part)
                     for row, count in rows.items():
                         self._hold(part, row, count)

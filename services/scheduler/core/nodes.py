@@ -153,6 +153,7 @@ class Table:
     used: dict[int, int] = field(default_factory=dict)  # class number → rows
     pools: dict[str, PoolRows] = field(default_factory=dict)
     bound: dict[str, int] = field(default_factory=dict)
+    bound_virtual: dict[str, int] = field(default_factory=dict)  # of these, on virtual nodes
     version: int = 0  # of what was told of it
 
     def globals(self, rows: Sequence[int] | Indexes) -> Indexes:

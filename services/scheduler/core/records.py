@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
-from services.scheduler.core import revising
+from services.scheduler.core import revising, units
 from services.scheduler.core.drafts import share_like
 from services.scheduler.core.matching import Anchor, anchor_of, anchors_of, specificity
 from services.scheduler.core.values import Component, Policy, Workload, WorkloadKey
@@ -182,6 +182,8 @@ def components_in(workload: Workload, share: Share, succeeded: int = 0) -> tuple
         if succeeded and count:
             left = count if share.completions is None else max(0, share.completions - succeeded)
             count = succeeded + min(count, left)
+        if workload.units:  # surge goes on where the share ends: units fill from the top
+            return units.components(workload, count, share.virtual + share.surge * bool(share.virtual))
         return (Component(first.name, first.shape, count, serverless),)
     if asks and share.replicas:
         return tuple(replace(component, serverless=serverless) for component in workload.components)

@@ -114,6 +114,7 @@ class FleetRoom:
             removed=None,
             pools=tuple(pool for chunk in chunks for pool in chunk.pools),
             bound={uid: count for chunk in chunks for uid, count in chunk.bound.items()},
+            bound_virtual={uid: count for chunk in chunks for uid, count in chunk.bound_virtual.items()},
         )
 
     def _take_delta(self, feed: Feed, message: Delta) -> None:
@@ -132,6 +133,7 @@ class FleetRoom:
             removed=message.removed,
             pools=message.pools,
             bound=message.bound,
+            bound_virtual=message.bound_virtual,
         )
 
     # -- room --------------------------------------------------------------------------------------------
@@ -201,6 +203,11 @@ class FleetRoom:
     def bound(self, uid: str, member: str) -> int:
         number = self._numbers.get(member)
         return self._tables[number].bound.get(uid, 0) if number is not None else 0
+
+    def bound_virtual(self, uid: str, member: str) -> int:
+        """Of the bound replicas, those on virtual nodes."""
+        number = self._numbers.get(member)
+        return self._tables[number].bound_virtual.get(uid, 0) if number is not None else 0
 
     def reserved(self, uid: str, member: str) -> int:
         return self._holdings.reserved(uid, self._table(member))

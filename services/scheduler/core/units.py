@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -17,7 +18,7 @@ from services.scheduler.core.drafts import Case
 from services.scheduler.core.filtering import TierMembers
 from services.scheduler.core.inside.values import PolicyUnit, ResourcePolicy
 from services.scheduler.core.nodes import ELASTIC, FREE, VIRTUAL_ROOM, Floats
-from services.scheduler.core.values import Expression, Shape, Term, Toleration, UnitRoom, Workload
+from services.scheduler.core.values import Component, Expression, Shape, Term, Toleration, UnitRoom, Workload
 from shared import eci
 from shared.units import CLOUD_LABELS, VIRTUAL_LABEL, VIRTUAL_TAINT
 
@@ -83,12 +84,54 @@ def _with(shape: Shape, *alternatives: tuple[Expression, ...]) -> Shape:
 
 
 def _union(units: tuple[UnitRoom, ...], shape: Shape) -> Shape:
-    """One shape for all units: what reservations are held for, and whose growth wakes the workload."""
-    if len(units) == 1:
-        return units[0].shape
-    terms = tuple(dict.fromkeys(term for unit in units for term in unit.shape.affinity))
-    tolerations = tuple(dict.fromkeys(t for unit in units for t in unit.shape.tolerations))
-    return Shape(shape.requests, shape.node_selector, terms, tolerations)
+    """One shape for all units: whose growth wakes the workload."""
+    return units[0].shape if len(units) == 1 else _joined(tuple(unit.shape for unit in units), shape.requests)
+
+
+def _joined(shapes: tuple[Shape, ...], requests: tuple[tuple[str, int], ...] | None = None) -> Shape:
+    """What takes the nodes of each. requests: the first one's where not given."""
+    terms = tuple(dict.fromkeys(term for shape in shapes for term in shape.affinity))
+    tolerations = tuple(dict.fromkeys(one for shape in shapes for one in shape.tolerations))
+    return Shape(requests or shapes[0].requests, shapes[0].node_selector, terms, tolerations)
+
+
+# -- what is reserved for it ---------------------------------------------------------------------------------
+
+
+def components(workload: Workload, count: int, virtual: int) -> tuple[Component, ...]:
+    """So many replicas in one member, `virtual` of them on virtual nodes, by the nodes that they can be on.
+
+    Units fill from the top, so that the first replicas, up to its maximum, are in the first unit or a later one, the
+    next in the second or a later one, and so on.
+    """
+    parts = _parts(workload.units)
+    left = [count - min(virtual, count), min(virtual, count)]
+    last = {part.on_virtual: part for part in parts}  # also what is there against its maximum
+    if len(last) == 1:
+        left[parts[0].on_virtual] = count
+    found = []
+    for part in parts:
+        taken = left[part.on_virtual] if part is last[part.on_virtual] else min(left[part.on_virtual], part.count)
+        left[part.on_virtual] -= taken
+        found.append(replace(part, count=taken))
+    return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _parts(units: tuple[UnitRoom, ...]) -> tuple[Component, ...]:
+    """count: at most, in all but the last one on machines. At least one."""
+    machines = [unit for unit in units if unit.unit != "eci"]
+    parts = []
+    for place, unit in enumerate(machines):
+        shapes = tuple(dict.fromkeys(one.shape for one in machines[place:]))
+        choices = shapes if len(shapes) > 1 else ()
+        parts.append(Component(unit.unit, _joined(shapes), unit.maximum or 0, choices=choices))
+        if unit.maximum is None:
+            break
+    virtual = next((unit for unit in units if unit.unit == "eci"), None)
+    if virtual is not None:
+        parts.append(Component("eci", virtual.shape, 0, on_virtual=True))
+    return tuple(parts)
 
 
 # -- their room ----------------------------------------------------------------------------------------------

@@ -140,12 +140,16 @@ class Component:
     """One group of equal pods of a workload. count: in the whole object (for a divided kind: the wanted replicas).
 
     serverless: what is reserved for it is virtual nodes rather than nodes that are to be added.
+    choices: nodes for it are looked for in these shapes, one after the other, each a stricter one; empty for `shape`.
+    on_virtual: its pods are those that are bound to virtual nodes, and none of the other components' are.
     """
 
     name: str
     shape: Shape
     count: int
     serverless: bool = False
+    choices: tuple[Shape, ...] = ()
+    on_virtual: bool = False
 
 
 @dataclass(frozen=True, slots=True)
