@@ -8,10 +8,10 @@ TEST_WORKERS ?= 4
 
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check format schema lock bench clean
+.PHONY: help install demo up test test-package wheel check format schema lock bench clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -37,6 +37,12 @@ up: $(VENV)/.runtime ## Run brim with its embedded server and a simulated fleet,
 
 test: $(VENV)/.dev ## The whole test suite
 	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist worksteal
+
+test-package: $(VENV)/.dev ## Install the wheel into an empty environment and play the demo there (needs a package index)
+	BRIM_TEST_PACKAGE=1 $(BIN)/python -m pytest tests/package
+
+wheel: $(VENV)/.runtime ## Build the wheel of the last commit into dist, the same bytes everywhere
+	.ci/wheel dist
 
 check: $(VENV)/.dev ## Static checks: format, lint, types, imports, generated files
 	$(BIN)/ruff format --check .
