@@ -126,7 +126,9 @@ async def status(session: Session, words: tuple[str, ...], namespace: str, outpu
         ref = await find_desired(session.bus, kind, name, namespace)
         workload = await reading.workload(session.bus, await _workload_of(session, ref))
         placement = workload.placement
-        failed |= placement is not None and placement.waves is not None and placement.waves.state == "failed"
+        failed |= (
+            placement is not None and placement.waves is not None and placement.waves.state in ("failed", "undone")
+        )
         if output:
             echo_as(output, placement.model_dump(mode="json", by_alias=True) if placement else None)
             continue

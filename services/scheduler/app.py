@@ -105,7 +105,7 @@ class Leader:
             has_revision=lambda uid, number: self._tidying.has_revision(uid, number),
             metrics=metrics,
         )
-        self._gates = Gates(self.state, self._following.rollouts, self._deciding.wake)
+        self._gates = Gates(self.state, self._following.rollouts, clock, self._deciding.wake)
         self._planner = Planner(bus, clock, self.state, self._known, self._following.units)
 
     @property

@@ -6,6 +6,7 @@ workload's own strategy does the steps; between members brim waits for health.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -34,10 +35,17 @@ def _duration(text: str) -> str:
 Duration = Annotated[str, AfterValidator(_duration)]
 
 
-class PrometheusGate(Part):
-    """The query's one value must lie within the bounds. url: of the Prometheus server's API."""
+def _address(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s]+\S*", text):
+        raise ValueError(f"{text!r} is no address of a Prometheus server such as http://prometheus.monitoring:9090")
+    return text
 
-    url: str = Field(min_length=1)
+
+class PrometheusGate(Part):
+    """The query's one value must lie within the bounds. It is asked of members that run the new revision; {member} in
+    it stands for the member's id. url: of the Prometheus server, as the scheduler reaches it."""
+
+    url: Annotated[str, AfterValidator(_address)]
     query: str = Field(min_length=1)
     min: float | None = None
     max: float | None = None

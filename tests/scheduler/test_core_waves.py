@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.scheduler.core import waves
 from services.scheduler.core.values import Affinity, MemberFacts, Workload
-from services.scheduler.core.waves import ALL, Gate, Plan, Update, Wave
+from services.scheduler.core.waves import ALL, Gate, Measured, Plan, Update, Wave
 from shared.contracts.placement import Waves
 from shared.contracts.refs import ObjectRef
 from shared.contracts.status import Status
@@ -35,11 +35,13 @@ class Story:
     current: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NAMES, 1))
     ready: dict[str, int] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)
-    values: dict[str, float] = field(default_factory=dict)
+    values: dict[str, float | None] = field(default_factory=dict)
+    measured_for: tuple[int, int] | None = None  # revision and wave; None for those under way
     rolling: set[str] = field(default_factory=set)
     pins: dict[str, int] = field(default_factory=dict)
     state: Waves | None = None
     due: float | None = None
+    reasons: tuple[tuple[str, str, str], ...] = ()
 
     def status(self, member: str) -> Status:
         ready = self.ready.get(member, 4)
@@ -55,13 +57,19 @@ class Story:
             rolling=member in self.rolling,
         )
 
+    def measured(self, member: str) -> Measured | None:
+        if member not in self.values:
+            return None
+        revision, wave = self.measured_for or (self.newest, self.state.wave if self.state else 0)
+        return Measured(revision, wave, self.values[member], "its server is away" * (self.values[member] is None))
+
     def look(self) -> dict[str, int]:
         updates = [
-            Update(MemberFacts(name), current, 4, self.status(name) if current else None, self.values.get(name))
+            Update(MemberFacts(name), current, 4, self.status(name) if current else None, self.measured(name))
             for name, current in self.current.items()
         ]
         found = waves.decide(self.newest, self.before, updates, self.pins, self.plan, self.state, self.now)
-        self.state, self.due = found.waves, found.due
+        self.state, self.due, self.reasons = found.waves, found.due, found.reasons
         self.current = dict(found.targets)
         return self.current
 
@@ -165,14 +173,6 @@ class TestFailure:
         story.settle()
         assert story.standing == (0, "failed")
 
-    @pytest.mark.parametrize(("value", "state"), [(0.5, "baking"), (2.0, "failed"), (None, "running")])
-    def test_a_querys_value(self, value: float | None, state: str) -> None:
-        gate = Gate(query=True, highest=1.0)
-        story = Story(replace(PLAN, waves=(replace(PLAN.waves[0], gate=gate), *PLAN.waves[1:])))
-        story.values = {} if value is None else {"edge": value}
-        story.settle()
-        assert story.standing == (0, state)
-
     def test_undo_takes_every_member_back(self) -> None:
         story = Story(replace(PLAN, undo=True), ready={"edge": 0})
         story.settle()
@@ -200,6 +200,71 @@ class TestFailure:
         story.plan, story.ready = replace(PLAN, generation=2), {}
         story.settle()
         assert story.standing == (0, "baking")
+
+
+QUERIED = replace(PLAN, waves=(replace(PLAN.waves[0], gate=Gate(query=True, highest=1.0)), *PLAN.waves[1:]))
+
+
+class TestQueries:
+    @pytest.mark.parametrize(("value", "state"), [(0.5, "baking"), (2.0, "failed"), (None, "running")])
+    def test_its_value_decides(self, value: float | None, state: str) -> None:
+        story = Story(QUERIED, values={"edge": value})
+        story.settle()
+        assert story.standing == (0, state)
+
+    def test_it_is_waited_for_and_says_why(self) -> None:
+        story = Story(QUERIED)
+        story.settle()
+        assert story.reasons == (("WaveWaits", "the query has no value yet", "edge"),)
+        story.values = {"edge": None}
+        story.settle()
+        assert story.reasons == (("WaveWaits", "the query has no value yet: its server is away", "edge"),)
+        story.now += 1800
+        story.settle()
+        assert story.standing == (0, "failed")
+
+    @pytest.mark.parametrize(("revision", "wave"), [(1, 0), (2, 1)], ids=["another revision", "another wave"])
+    def test_what_was_measured_on_something_else_says_nothing(self, revision: int, wave: int) -> None:
+        for value in (0.5, 2.0):
+            story = Story(QUERIED, values={"edge": value}, measured_for=(revision, wave))
+            story.settle()
+            assert story.standing == (0, "running")
+
+    def test_a_wave_without_a_bake_does_not_pass_before_it_is_asked(self) -> None:
+        story = Story(replace(QUERIED, waves=(replace(QUERIED.waves[0], bake=0.0), *QUERIED.waves[1:])))
+        story.settle()
+        assert (story.new, story.standing) == ({"edge"}, (0, "running"))
+        story.values = {"edge": 0.5}
+        story.settle()
+        assert story.new == set(NAMES)
+
+    def test_a_server_that_is_away_keeps_the_bake_from_ending_and_does_not_begin_it_anew(self) -> None:
+        story = Story(QUERIED, values={"edge": 0.5})
+        story.settle()
+        story.values = {"edge": None}
+        story.now += 1000
+        story.settle()
+        assert story.standing == (0, "baking")
+        assert story.due is not None
+        assert story.due > story.now
+        story.values = {"edge": 0.5}
+        story.settle()
+        assert story.standing == (3, "done")
+
+    def test_a_server_that_stays_away_fails_the_wave_when_the_bake_and_the_timeout_are_over(self) -> None:
+        story = Story(QUERIED, values={"edge": 0.5})
+        story.settle()
+        story.values = {}
+        story.now += 600 + 1800
+        story.settle()
+        assert story.standing == (0, "failed")
+
+    def test_a_value_that_turns_bad_in_the_bake_fails_the_wave(self) -> None:
+        story = Story(QUERIED, values={"edge": 0.5})
+        story.settle()
+        story.values = {"edge": 1.5}
+        story.settle()
+        assert story.standing == (0, "failed")
 
 
 class TestPeople:
@@ -386,6 +451,28 @@ class TestInPlacements:
         world.want(replace(scaled, generation=5, revision=3, pins={}))
         world.run()
         assert self.revisions(world, scaled) == {"edge": 3, "idc": 3}
+
+    def test_a_query_is_asked_about_members_that_run_the_revision_of_the_wave_under_way(self) -> None:
+        world, workload = self.rolling_world()
+        gate = Gate(query=True, highest=1.0)
+        world.state.on_rollout(
+            workload.key, Plan("web", (Wave("canary", Affinity(("edge",)), gate=gate), Wave("rest")))
+        )
+        newer = replace(workload, revision=2, generation=2)
+        world.want(newer)
+        world.run()
+        assert world.state.asking() == [], "the canary does not run it yet"
+        self.healthy(world, newer, 2, "edge")
+        world.run()
+        ((key, state, members),) = world.state.asking()
+        assert (key, state.wave, members) == (workload.key, 0, ["edge"])
+        world.state.on_measured(key, "edge", Measured(1, 0, 0.5))
+        world.run()
+        assert self.revisions(world, newer) == {"edge": 2, "idc": 1}
+        world.state.on_measured(key, "edge", Measured(2, 0, 0.5))
+        world.run()
+        assert self.revisions(world, newer) == {"edge": 2, "idc": 2}
+        assert world.state.asking() == [], "the last wave asks nobody"
 
     @staticmethod
     def revisions(world: World, workload: Workload) -> dict[str, int]:

@@ -132,6 +132,10 @@ WAVES_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"waves": [{"name": "a", "gate": {"prometheus": {"url": "http://p", "query": "up", "min": 2, "max": 1}}}]},
         "spec.waves[0].gate.prometheus",
     ),
+    "a server without an address": (
+        {"waves": [{"name": "a", "gate": {"prometheus": {"url": "p:9090", "query": "up", "min": 2}}}]},
+        "spec.waves[0].gate.prometheus.url",
+    ),
     "none at a time": ({"maxUnavailableClusters": 0}, "spec.maxUnavailableClusters"),
     "an unknown reaction": ({"onFailure": "Explode"}, "spec.onFailure"),
 }

@@ -10,13 +10,13 @@ from services.scheduler.core.drafts import Case
 from services.scheduler.core.filtering import Fleet
 from services.scheduler.core.room import FleetRoom
 from services.scheduler.core.values import Decision, Policy, Rules, Workload
-from services.scheduler.core.waves import Plan
+from services.scheduler.core.waves import Measured, Plan
 from shared.contracts.placement import Cause, Placement, Reason, Share
 from shared.contracts.rebalance import Rebalance
 from shared.contracts.status import Status
 
 _NOTHING: frozenset[str] = frozenset()
-_NO_VALUES: Mapping[str, float] = MappingProxyType({})
+_NOT_MEASURED: Mapping[str, Measured] = MappingProxyType({})
 
 
 def decide(
@@ -31,14 +31,14 @@ def decide(
     request: Rebalance | None = None,
     gone: Set[str] = _NOTHING,
     plan: Plan | None = None,
-    values: Mapping[str, float] = _NO_VALUES,
+    measured: Mapping[str, Measured] = _NOT_MEASURED,
 ) -> Decision:
     """The placement that should be in force. Nothing is reserved; asked again with the same inputs (and its own
     answer as `previous`) it answers the same.
 
     statuses: by member. request: a wish to move, already known to be about `previous`. gone: members where the
-    removal of a share that is not present is confirmed. plan: the workload's FleetRollout; values: of its gate's query,
-    by member.
+    removal of a share that is not present is confirmed. plan: the workload's FleetRollout; measured: what its gate's
+    query said, by member.
     """
     if previous is not None and previous.uid != workload.uid:
         previous = None
@@ -52,7 +52,7 @@ def decide(
         return _keep(workload, policy, previous, now, "Suspended", f"{policy.key} suspends scheduling")
     # 3. What the policy's members have now.
     case = Case(workload, policy, fleet, fleet.candidates(policy), room, previous, statuses, gone, now, rules, request)
-    case.plan, case.values = plan, values
+    case.plan, case.measured = plan, measured
     case.cause = _first_cause(workload, policy, previous)
     drafts.begin(case)
     # 4. Divide, by kind and policy.

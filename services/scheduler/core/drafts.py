@@ -10,7 +10,7 @@ from operator import attrgetter
 from services.scheduler.core.filtering import Candidates, Fleet, Verdict
 from services.scheduler.core.room import FleetRoom
 from services.scheduler.core.values import Policy, Rules, Shape, Workload
-from services.scheduler.core.waves import Plan
+from services.scheduler.core.waves import Measured, Plan
 from shared.contracts.placement import Cause, Failback, Placement, Reason, Rest, Seen, Share, Waves
 from shared.contracts.rebalance import Rebalance
 from shared.contracts.status import Status
@@ -114,7 +114,7 @@ class Case:
     prices: dict[tuple[str, int], float] = field(default_factory=dict)
     own: dict[str, int] = field(default_factory=dict)
     plan: Plan | None = None
-    values: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, Measured] = field(default_factory=dict)
     before: int = 0
     waves: Waves | None = None
     due: float | None = None

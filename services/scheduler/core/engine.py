@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Set
 from dataclasses import replace
 from typing import TypeAlias
 
-from services.scheduler.core import spread
+from services.scheduler.core import spread, waves
 from services.scheduler.core.decision import decide
 from services.scheduler.core.filtering import Fleet
 from services.scheduler.core.matching import Policies
@@ -25,10 +25,10 @@ from services.scheduler.core.values import (
     Workload,
     WorkloadKey,
 )
-from services.scheduler.core.waves import Plan
+from services.scheduler.core.waves import Measured, Plan, Update
 from shared.contracts.capacity import Capacity
 from shared.contracts.outcome import Outcome
-from shared.contracts.placement import Placement
+from shared.contracts.placement import Placement, Waves
 from shared.contracts.rebalance import Rebalance
 from shared.contracts.refs import ObjectRef, Order
 from shared.contracts.status import Status
@@ -64,7 +64,7 @@ class SchedulerState:
         self._wishes: dict[str, MemberFacts] = {}
         self._turns = Turns(self.room.watch, self._has_room, self._wants)
         self._plans: dict[WorkloadKey, Plan] = {}
-        self._values: dict[WorkloadKey, dict[str, float]] = {}
+        self._measured: dict[WorkloadKey, dict[str, Measured]] = {}
 
     # -- what people want --------------------------------------------------------------------------------
 
@@ -120,36 +120,50 @@ class SchedulerState:
         if record is not None and record.placement is not None:
             self.room.place(record.placement.uid, [(s.member, ()) for s in record.placement.shares])
         self._turns.discard(key)
+        self._measured.pop(key, None)
         return self._wake()
 
     def on_rollout(self, key: WorkloadKey, plan: Plan | None) -> Set[WorkloadKey]:
         """The workload's FleetRollout as DESIRED has it now, or that it has none."""
         if self._plans.get(key) == plan:
             return _NOBODY
+        self._measured.pop(key, None)  # it may be asked something else from now on
         if plan is None:
             del self._plans[key]
-            self._values.pop(key, None)
         else:
             self._plans[key] = plan
         return self._queue([key], later=True)
 
-    def on_value(self, key: WorkloadKey, member: str, value: float) -> Set[WorkloadKey]:
+    def on_measured(self, key: WorkloadKey, member: str, measured: Measured) -> Set[WorkloadKey]:
         """What the query of the workload's FleetRollout says of a member now."""
-        values = self._values.setdefault(key, {})
-        if values.get(member) == value:
+        known = self._measured.get(key, {})
+        if key not in self._plans or known.get(member) == measured:
             return _NOBODY
-        values[member] = value
+        of_this = {name: entry for name, entry in known.items() if entry.revision == measured.revision}
+        self._measured[key] = {**of_this, member: measured}
         return self._queue([key])
 
-    def under_way(self) -> list[tuple[WorkloadKey, Plan, Placement]]:
-        """Workloads whose waves are running or baking."""
+    def asking(self) -> list[tuple[WorkloadKey, Waves, list[str]]]:
+        """Workloads whose wave under way has a query, and the members that it is to be asked about."""
         found = []
         for key, plan in self._plans.items():
-            placement = self._records.peek(key).placement
-            waves = placement.waves if placement is not None else None
-            if placement is not None and waves is not None and waves.state in ("running", "baking"):
-                found.append((key, plan, placement))
+            record = self._records.peek(key)
+            state = record.placement.waves if record.placement is not None else None
+            if record.workload is None or state is None:
+                continue
+            members = waves.asked(plan, state, self._updates(record, record.workload))
+            if members:
+                found.append((key, state, members))
         return found
+
+    def _updates(self, record: Record, workload: Workload) -> list[Update]:
+        statuses = record.statuses_of(workload.uid)
+        shares = record.placement.shares if record.placement is not None else ()
+        return [
+            Update(self.fleet.members[share.member], share.revision, share.replicas, statuses.get(share.member))
+            for share in shares
+            if share.present and share.member in self.fleet.members
+        ]
 
     # -- what members tell -------------------------------------------------------------------------------
 
@@ -315,7 +329,7 @@ class SchedulerState:
             request,
             record.all_gone(),
             self._plans.get(workload.key),
-            self._values.get(workload.key, {}),
+            self._measured.get(workload.key, {}),
         )
 
     def assume(self, decision: Decision, order: Order) -> Placement:

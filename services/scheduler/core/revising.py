@@ -33,7 +33,7 @@ def settle(case: Case) -> None:
 def _update(case: Case, draft: Draft) -> Update:
     facts = case.fleet.members[draft.member]
     current = draft.revision if draft.was_present else 0
-    return Update(facts, current, draft.replicas, draft.status, case.values.get(draft.member))
+    return Update(facts, current, draft.replicas, draft.status, case.measured.get(draft.member))
 
 
 def before_of(case: Case) -> int:

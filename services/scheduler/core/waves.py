@@ -21,7 +21,8 @@ OBSERVED = 15.0  # seconds between two looks at what only time or a query can te
 
 _OWN_ROLLOUT = "its own rollout is under way"
 
-Health: TypeAlias = Literal["healthy", "waiting", "failed"]
+# unknown: all is well but for a query's value, which nobody knows yet, or not any more
+Health: TypeAlias = Literal["healthy", "unknown", "waiting", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +71,31 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What a gate's query said of a member that has this revision, in this wave: it says nothing of any other.
+
+    value: None where there is none, and why.
+    """
+
+    revision: int
+    wave: int
+    value: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
     """One member that holds the workload.
 
-    current: the revision that its share names; 0 where it has none yet. replicas: of the share. value: of the gate's
-    query, None while it is not known.
+    current: the revision that its share names; 0 where it has none yet. replicas: of the share. measured: what the
+    gate's query said last, None while it was not asked.
     """
 
     facts: MemberFacts
     current: int
     replicas: int
     status: Status | None = None
-    value: float | None = None
+    measured: Measured | None = None
 
     @property
     def id(self) -> str:
@@ -161,6 +175,21 @@ def _joined(update: Update, newest: int, before: int, rolling: bool) -> int:
 # -- waves ---------------------------------------------------------------------------------------------------
 
 
+def asked(plan: Plan, state: Waves, updates: list[Update]) -> list[str]:
+    """Members about which the gate's query is to be asked: those of the wave under way that run its revision."""
+    if state.state not in ("running", "baking") or state.wave >= len(plan.waves):
+        return []
+    if not plan.waves[state.wave].gate.query:
+        return []
+    here = (update for update in updates if plan.place(update.facts) == state.wave)
+    return [update.id for update in here if update.current == state.revision and _runs(update, state.revision)]
+
+
+def _runs(update: Update, revision: int) -> bool:
+    status = update.status
+    return status is not None and status.revision == revision and status.observed_generation >= status.generation
+
+
 def _waves(plan: Plan, state: Waves, before: int, updates: list[Update], now: float) -> Revisions:
     places = {update.id: plan.place(update.facts) for update in updates}
     count = max([len(plan.waves), *(place + 1 for place in places.values())])
@@ -181,7 +210,7 @@ def _due(turn: _Turn) -> float | None:
             return turn.now + OBSERVED
         case "baking":
             end = turn.state.since + turn.wave.bake
-            return min(end, turn.now + OBSERVED) if turn.wave.gate.query else end
+            return end if end > turn.now and not turn.wave.gate.query else turn.now + OBSERVED
         case _:
             return None
 
@@ -205,13 +234,14 @@ def _step(turn: _Turn, here: list[Update]) -> bool:
     if failed:
         return _fail(turn, failed, health)
     for member, (verdict, why) in health.items():
-        if verdict == "waiting":
+        if verdict != "healthy":
             turn.reasons.append(("WaveWaits", why, member))
     started = [update for update in here if update.id in health]
     waiting = [update for update in here if update.id not in health]
-    busy = sum(verdict == "waiting" for verdict, _ in health.values())
+    verdicts = [verdict for verdict, _ in health.values()]
+    busy = len(verdicts) - verdicts.count("healthy")
     if waiting or busy:
-        if state == "baking":
+        if state == "baking" and (waiting or "waiting" in verdicts):
             turn.become(state="running", message="")
         _start(turn, waiting, turn.plan.at_once - busy)
         for update in started:
@@ -261,36 +291,55 @@ def _outside(turn: _Turn, update: Update, place: int) -> int:
 def _health(turn: _Turn, update: Update) -> tuple[Health, str]:
     """Of a member that was told to go over. Nothing fails before its time but restarts and a value out of bounds.
 
-    What is waited for is said without counts, so that each replica on its way does not make another placement.
+    What is waited for is said without counts, so that each replica on its way does not make another placement. A value
+    that is not known keeps a wave from going on, but does not begin its bake anew: its server may be away.
     """
-    gate, status = turn.wave.gate, update.status
+    gate, status, value = turn.wave.gate, update.status, _value(turn, update)
     if status is not None and status.revision == turn.state.revision:
         if gate.max_restarts is not None and status.restarts > gate.max_restarts:
             return "failed", f"{status.restarts} restarts, {gate.max_restarts} are allowed"
-        if gate.query and update.value is not None and not _within(gate, update.value):
-            return "failed", f"the query's value is {update.value:g}, outside of its bounds"
+        if value is not None and not _within(gate, value):
+            return "failed", f"the query's value is {value:g}, outside of its bounds"
+    verdict: Health = "waiting"
     why = _waits_for(turn, update)
+    if not why and gate.query and value is None:
+        verdict, why = "unknown", _no_value(update)
     if not why:
         return "healthy", ""
-    late = turn.state.state == "running" and turn.now >= turn.state.since + gate.timeout
-    if not late or why == _OWN_ROLLOUT:  # a step of its own may wait for a person
-        return "waiting", why
-    return "failed", f"after {gate.timeout:g} s {why}"
+    return ("failed", f"after {gate.timeout:g} s {why}") if _is_late(turn, verdict, why) else (verdict, why)
+
+
+def _is_late(turn: _Turn, verdict: Health, why: str) -> bool:
+    if turn.state.state == "baking":  # what is not healthy any more begins anew; without a value it may end too late
+        limit = turn.wave.bake + turn.wave.gate.timeout
+        return verdict == "unknown" and turn.now >= turn.state.since + limit
+    running = turn.state.state == "running"
+    # A step of its own may wait for a person.
+    return running and why != _OWN_ROLLOUT and turn.now >= turn.state.since + turn.wave.gate.timeout
+
+
+def _value(turn: _Turn, update: Update) -> float | None:
+    """Measured on what runs there now, and for this wave: another wave asks something else."""
+    found = update.measured
+    if not turn.wave.gate.query or found is None:
+        return None
+    return found.value if (found.revision, found.wave) == (turn.state.revision, turn.state.wave) else None
+
+
+def _no_value(update: Update) -> str:
+    why = update.measured.why if update.measured is not None else ""
+    return f"the query has no value yet: {why}" if why else "the query has no value yet"
 
 
 def _waits_for(turn: _Turn, update: Update) -> str:
     gate, status = turn.wave.gate, update.status
-    if status is None or status.revision != turn.state.revision or status.observed_generation < status.generation:
+    if status is None or not _runs(update, turn.state.revision):
         return "it has not taken the revision yet"
     if status.ready < -(-update.replicas * gate.ready_percent // 100):
         return f"less than {gate.ready_percent} % of its replicas are ready"
     if status.rolling:
         return _OWN_ROLLOUT
-    if status.updated < update.replicas:
-        return "not all of its replicas are updated"
-    if gate.query and update.value is None:
-        return "the query has no value yet"
-    return ""
+    return "not all of its replicas are updated" if status.updated < update.replicas else ""
 
 
 def _within(gate: Gate, value: float) -> bool:
