@@ -309,6 +309,14 @@ class TestPromises:
         for shape in (one.shape for one in web.units):
             assert w.state.room.room(shape, "idc") == Room()
 
+    def test_fixed_numbers_are_promised_room_of_any_unit(self) -> None:
+        w = world(node("own", 1), virtual("vk", 9), division="duplicated")
+        web = asking("web", 4, unit("idc"), unit("eci"))
+        w.want(web)
+        w.run()
+        assert (w.state.room.reserved(web.uid, "idc"), w.state.room.deficit("idc")) == (4, 0)
+        assert w.codes(web) == set()
+
     def test_a_workload_that_is_rolled_out_beyond_its_share_takes_no_quota_from_others(self) -> None:
         w = world(virtual("vk", 3))
         web = asking("web", 2, unit("eci"))

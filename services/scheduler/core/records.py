@@ -182,7 +182,8 @@ def components_in(workload: Workload, share: Share, succeeded: int = 0) -> tuple
         if succeeded and count:
             left = count if share.completions is None else max(0, share.completions - succeeded)
             count = succeeded + min(count, left)
-        if workload.units:  # surge goes on where the share ends: units fill from the top
+        told = share.free or share.elastic or share.virtual  # not where the policy fixes the numbers
+        if workload.units and told:  # surge goes on where the share ends: units fill from the top
             return units.components(workload, count, share.virtual + share.surge * bool(share.virtual))
         return (Component(first.name, first.shape, count, serverless),)
     if asks and share.replicas:
