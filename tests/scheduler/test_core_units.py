@@ -255,14 +255,49 @@ class TestCost:
         w.run()
         assert (w.placed(grown), w.placement(grown).pending) == ({"idc": 4}, 5)
 
+    def test_instances_that_a_scale_in_has_not_taken_yet_are_paid_for_after_a_scale_out(self) -> None:
+        w = world(node("own", 2), virtual("vk", 2))
+        for replicas in (4, 2, 4):
+            web = asking("web", replicas, unit("idc"), unit("eci"))
+            w.want(web)
+            w.run()
+            w.delta("idc", node("own", 0), virtual("vk", 0), bound={web.uid: 4}, bound_virtual={web.uid: 2})
+            w.status(web, "idc", replicas=4, ready=4)
+        (share,) = w.placement(web).shares
+        assert (share.free, share.virtual, w.placement(web).pending) == (2, 2, 0)
+        assert share.per_hour == pytest.approx(2 * (0.1 + 2 * 0.01))
+
+    def test_instances_that_stay_after_all_are_no_free_replicas_though_machines_have_room_now(self) -> None:
+        w = world(node("own", 2), virtual("vk", 2))
+        for replicas in (4, 2, 4):
+            web = asking("web", replicas, unit("idc"), unit("eci"))
+            w.want(web)
+            w.run()
+            w.delta("idc", node("own", 5), virtual("vk", 0), bound={web.uid: 4}, bound_virtual={web.uid: 2})
+            w.status(web, "idc", replicas=4, ready=4)
+        (share,) = w.placement(web).shares
+        assert (share.free, share.virtual) == (2, 2)
+
+    @pytest.mark.parametrize(("on_virtual", "costs"), [(0, 0.0), (1, 0.12), (3, 0.36)])
+    def test_pods_cost_what_they_are_bound_to_whatever_was_planned(self, on_virtual: int, costs: float) -> None:
+        w = world(node("own", 2), virtual("vk", 4))
+        web = asking("web", 4, unit("idc"), unit("eci"))
+        w.want(web)
+        w.run()
+        w.delta("idc", bound={web.uid: 4}, bound_virtual={web.uid: on_virtual})
+        w.run()
+        (share,) = w.placement(web).shares
+        assert (share.free, share.virtual, share.per_hour) == (4 - on_virtual, on_virtual, pytest.approx(costs))
+        assert w.run() == []
+
     def test_a_scale_in_that_is_not_carried_out_yet_is_no_way_around_the_ceiling(self) -> None:
-        """Pods that are bound beyond the share may be those on instances: they are no free room."""
         w = world(node("own", 1), virtual("vk", 20), ceiling=0.25)
         for replicas in (3, 1, 9):
             workload = asking("web", replicas, unit("idc"), unit("eci"))
             w.want(workload)
             w.run()
-            w.delta("idc", node("own", 0), bound={workload.uid: 3})
+            w.delta("idc", node("own", 0), bound={workload.uid: 3}, bound_virtual={workload.uid: 2})
+            w.status(workload, "idc", replicas=3, ready=3)
         (share,) = w.placement(workload).shares
         assert (share.free, share.virtual) == (1, 2)
 

@@ -57,6 +57,8 @@ def decide(
     drafts.begin(case)
     # 4. Divide, by kind and policy.
     wanted = _divide(case)
+    for draft in case.drafts.values():
+        draft.relabel()
     spending.settle(case)
     revising.settle(case)
     # 5. The answer.

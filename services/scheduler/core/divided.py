@@ -105,7 +105,8 @@ def _fail_back(case: Case) -> None:
     floors = groups.floors(case)
     for index in range(last):
         later = [draft for draft in case.drafts.values() if draft.tier > index and _movable(draft)]
-        looked = growing.look(replace(case, own={}), index, growing.both(None, chosen))  # what just left stays away
+        others = replace(case, own={}, own_virtual={})  # what just left stays away
+        looked = growing.look(others, index, growing.both(None, chosen))
         room = looked.room[FREE]
         spare = {draft.member: max(0, draft.healthy - floors.get(draft.member, 0)) for draft in later}
         count = min(allowance, int(room.sum()), sum(spare.values()))
@@ -131,7 +132,7 @@ def _afresh(case: Case) -> None:
     """As if nothing were placed: room counts with what the workload itself holds. What differs, moves."""
     kept = {d.member: d for d in case.drafts.values() if d.autoscaled or case.blocked(d) or d.verdict == "stay"}
     own = {d.member: d.healthy for d in case.drafts.values() if d.member not in kept}
-    fresh = replace(case, drafts=kept, own=own, given={}, given_by_kind={})
+    fresh = replace(case, drafts=kept, own=own, own_virtual={}, given={}, given_by_kind={})
     case.cause = "rebalance"
     if growing.grow(fresh, case.workload.replicas - sum(draft.healthy for draft in kept.values())):
         return  # fewer groups than are asked for: what is there stays

@@ -23,6 +23,7 @@ class Draft:
     was: replicas of the previous placement. confirmed: its removal is. unbound: replicas that have no node yet.
     added: of the free ones, those on nodes that were added for them. was_present: the previous placement had it there.
     target: the revision that the share names from now on. surge: pods beyond the replicas that its update may make.
+    bound: pods of it that have a node, None where that is not known; on_virtual: those on virtual nodes.
     """
 
     member: str
@@ -49,6 +50,8 @@ class Draft:
     was_present: bool = False
     target: int = 0
     surge: int = 0
+    bound: int | None = None
+    on_virtual: int = 0
 
     @property
     def healthy(self) -> int:
@@ -64,6 +67,17 @@ class Draft:
             count -= taken
             if kind == "free":
                 self.added = max(0, min(self.added - taken, self.free))
+
+    def relabel(self) -> None:
+        """Bound pods are where they are, whatever room was thought of for them."""
+        if self.bound is None or self.free + self.elastic + self.virtual != self.replicas:
+            return  # nothing is known of it, or its kinds are not told
+        change = on_virtual_of(self.replicas, self.virtual, self.bound, self.on_virtual) - self.virtual
+        self.virtual += change
+        taken = min(change, self.free)
+        self.free -= taken
+        self.elastic -= change - taken
+        self.added = max(0, min(self.added, self.free))
 
     @property
     def idle(self) -> int:
@@ -91,7 +105,7 @@ class Case:
 
     own: replicas of this very workload that count as free room: pods that are bound beyond the share (a scale-in that
     is not carried out yet), and where it is divided afresh what it has. Under a ceiling the former do not count: nobody
-    tells which of them are paid for.
+    tells which of them are paid for. own_virtual: those of the former that are on virtual nodes are room of that kind.
     """
 
     workload: Workload
@@ -113,6 +127,7 @@ class Case:
     given_by_kind: dict[tuple[str, str], int] = field(default_factory=dict)
     prices: dict[tuple[str, int], float] = field(default_factory=dict)
     own: dict[str, int] = field(default_factory=dict)
+    own_virtual: dict[str, int] = field(default_factory=dict)
     plan: Plan | None = None
     measured: Mapping[str, Measured] = field(default_factory=dict)
     before: int = 0
@@ -186,8 +201,8 @@ def begin(case: Case) -> None:
             draft = _from_share(case, share, bound)
             if not draft.confirmed:
                 case.drafts[share.member] = draft
-            if case.ceiling is None and (left := _not_taken(case, share, bound)) > 0:
-                case.own[share.member] = left
+            if (left := _not_taken(case, share, bound)) > 0:
+                _own(case, draft, left)
         elif share.replicas:
             case.cause = "lost"
             case.because("MemberRemoved", "no longer in the fleet; its replicas are replaced", share.member)
@@ -198,6 +213,24 @@ def _not_taken(case: Case, share: Share, bound: int) -> int:
     an update's surge go by themselves."""
     status = case.statuses.get(share.member)
     return min(bound, status.replicas) - share.replicas if status is not None else 0
+
+
+def _own(case: Case, draft: Draft, count: int) -> None:
+    virtual = min(count, max(0, draft.on_virtual - draft.virtual))
+    if virtual:
+        case.own_virtual[draft.member] = virtual
+    if case.ceiling is None and count > virtual:
+        case.own[draft.member] = count - virtual
+
+
+def on_virtual_of(replicas: int, planned: int, bound: int, on_virtual: int) -> int:
+    """Of so many replicas those on virtual nodes: `planned`, as far as what is bound agrees.
+
+    Pods that are bound beyond the replicas go from virtual nodes first; those that are not bound yet may come there.
+    """
+    least = max(0, on_virtual - max(0, bound - replicas))
+    most = on_virtual + max(0, replicas - bound)
+    return min(replicas, max(least, min(planned, most)))
 
 
 def _bound(case: Case, member: str) -> int:
@@ -239,6 +272,9 @@ def _from_share(case: Case, share: Share, bound: int) -> Draft:
     draft.elastic -= arrived  # bound: the nodes that were on their way are there
     draft.free += arrived
     draft.added += arrived
+    if case.workload.divisible and not case.workload.is_job and case.fleet.members[name].heard_of:
+        draft.bound, draft.on_virtual = bound, case.room.bound_virtual(case.workload.uid, name)
+        draft.relabel()
     return draft
 
 

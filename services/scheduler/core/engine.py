@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Set
+from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -26,7 +26,7 @@ from services.scheduler.core.values import (
     WorkloadKey,
 )
 from services.scheduler.core.waves import Measured, Plan, Update
-from shared.contracts.capacity import Capacity
+from shared.contracts.capacity import Capacity, Delta, Heartbeat
 from shared.contracts.outcome import Outcome
 from shared.contracts.placement import Placement, Waves
 from shared.contracts.rebalance import Rebalance
@@ -171,7 +171,22 @@ class SchedulerState:
         """A snapshot (chunk), delta or heartbeat. Gap: ask for a snapshot; the member gets no new work until then."""
         gap = self.room.apply(message)
         due = self._on_member(message.member) if message.member in self._wishes else _NOBODY
-        return gap or due
+        return gap or due | self._queue(self._elsewhere(message), later=True)
+
+    def _elsewhere(self, message: Capacity) -> Iterator[WorkloadKey]:
+        """Whose pods are all bound, but to other nodes than its share tells: what it costs is another amount."""
+        if isinstance(message, Heartbeat):
+            return
+        told = message.bound_virtual if isinstance(message, Delta) else self.room.on_virtual(message.member)
+        for uid in told:
+            record = self._records.by_uid(uid)
+            placement = record.placement if record is not None else None
+            share = placement.share(message.member) if placement is not None and placement.uid == uid else None
+            if placement is None or share is None or share.free + share.elastic + share.virtual != share.replicas:
+                continue
+            virtual = self.room.bound_virtual(uid, message.member)
+            if self.room.bound(uid, message.member) == share.replicas and virtual != share.virtual:
+                yield placement.ref.key
 
     def _on_member(self, member: str) -> Set[WorkloadKey]:
         """The member's facts from what people wish and what its capacity messages say."""

@@ -34,6 +34,8 @@ def look(case: Case, index: int, allowed: Callable[[str], bool] | None = None) -
     _see(case, index, tier, room)
     for position, name in enumerate(tier.names) if case.own else ():
         room[FREE][position] += case.own.get(name, 0)
+    for position, name in enumerate(tier.names) if case.own_virtual else ():
+        room[VIRTUAL_ROOM][position] += case.own_virtual.get(name, 0)
     for position, name in enumerate(tier.names) if case.given else ():
         _take_given(case, name, position, room)
     if not case.policy.ecs_provision:

@@ -84,6 +84,7 @@ class Records:
         self._anchors: dict[_Place, set[WorkloadKey]] = {}
         self._members: defaultdict[str, set[WorkloadKey]] = defaultdict(set)
         self._ending: dict[WorkloadKey, None] = {}
+        self._uids: dict[str, WorkloadKey] = {}
 
     def get(self, key: WorkloadKey) -> Record:
         found = self._all.get(key)
@@ -95,6 +96,11 @@ class Records:
         """Like `get`, but nothing is kept for a key that is not known."""
         return self._all.get(key) or Record()
 
+    def by_uid(self, uid: str) -> Record | None:
+        """Of a workload that somebody wants."""
+        key = self._uids.get(uid)
+        return self._all.get(key) if key is not None else None
+
     def keys(self) -> Iterator[WorkloadKey]:
         return (key for key, record in self._all.items() if record.workload is not None)
 
@@ -105,6 +111,10 @@ class Records:
 
     def index(self, old: Workload | None, workload: Workload | None) -> None:
         """Where `selected_by` finds it from now on."""
+        if old is not None and self._uids.get(old.uid) == old.key:
+            del self._uids[old.uid]
+        if workload is not None:
+            self._uids[workload.uid] = workload.key
         before, after = _places(old), _places(workload)
         for place in before - after:
             assert old is not None

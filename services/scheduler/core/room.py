@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -208,6 +208,10 @@ class FleetRoom:
         """Of the bound replicas, those on virtual nodes."""
         number = self._numbers.get(member)
         return self._tables[number].bound_virtual.get(uid, 0) if number is not None else 0
+
+    def on_virtual(self, member: str) -> Mapping[str, int]:
+        """As `bound_virtual`, of all that have any there."""
+        return self._table(member).bound_virtual
 
     def reserved(self, uid: str, member: str) -> int:
         return self._holdings.reserved(uid, self._table(member))
