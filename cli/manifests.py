@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from cli.json_values import text
 from cli.kinds import CLUSTER_SCOPED
 from shared import fleet
 from shared.contracts.base import JsonObject
-from shared.contracts.cluster import cluster_of
+from shared.contracts.cluster import ClusterManifest, cluster_of
 from shared.contracts.outcome import FieldFault
 from shared.documents import Document, read
 from shared.errors import Fault, Invalid, Misconfigured
@@ -24,6 +24,10 @@ SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "-"
 
 _ITEM = re.compile(r"document 1, item (\d+)")  # how the intake calls the objects of one JSON array
+
+
+class FleetMember(Document):
+    """A member that a fleet file names: whom the file does not name is not in it."""
 
 
 def read_all(paths: Sequence[str], *, namespace: str | None) -> list[Document]:
@@ -88,7 +92,19 @@ def _members(document: Document) -> list[Document]:
     ]
     if simulated:
         raise Invalid(simulated)
-    return [Document(f"{where}, member {member.id}", cluster_of(member).to_manifest()) for member in members]
+    return [FleetMember(f"{where}, member {member.id}", cluster_of(member).to_manifest()) for member in members]
+
+
+def strangers(known: Sequence[ClusterManifest], listed: Collection[str]) -> str | None:
+    """What to say of members that a fleet file does not list: they are not forgotten by themselves, absence never
+    deletes."""
+    left = [cluster.id for cluster in known if cluster.id not in listed]
+    if not left:
+        return None
+    return (
+        f"Not in this fleet file, but known from before: {', '.join(left)}. "
+        f"Where one is gone for good: brim delete cluster {left[0]}"
+    )
 
 
 def _contents(paths: Sequence[str]) -> list[tuple[str, bytes]]:

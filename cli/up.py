@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
@@ -16,12 +16,12 @@ import anyio
 
 from cli import connection, reading
 from cli.connection import Connection
+from cli.manifests import strangers
 from cli.running import Brim, join_members, run_brim
 from shared import fleet as fleet_file
 from shared import nats_server
 from shared.bus import Bus
 from shared.clock import Clock
-from shared.contracts.cluster import ClusterManifest
 from shared.errors import Misconfigured
 from shared.fleet import Fleet
 from shared.service import STOP_SIGNALS
@@ -90,7 +90,8 @@ async def up(
             await brim.ready()
             connection.write(folder, _connection(brim))
             stack.callback(connection.remove, folder)
-            for line in [*introduction(brim, folder), *strangers(await reading.clusters(bus), fleet)]:
+            left = strangers(await reading.clusters(bus), {member.id for member in fleet.members})
+            for line in [*introduction(brim, folder), *(["", left] if left else [])]:
                 say(line)
             async for _ in signals:
                 say("Stopping …")
@@ -103,19 +104,6 @@ def _parts(settings: Settings, fleet: Fleet) -> str:
     parts = ["a NATS server"] if nats_server.needed(settings.bus) else []
     parts += [f"{simulated} simulated member{'s' if simulated > 1 else ''}"] if simulated else []
     return ", ".join([*parts, "four services"])
-
-
-def strangers(known: Sequence[ClusterManifest], fleet: Fleet) -> list[str]:
-    """Members of an earlier fleet file are not forgotten by themselves: absence never deletes."""
-    listed = {member.id for member in fleet.members}
-    left = [cluster.id for cluster in known if cluster.id not in listed]
-    if not left:
-        return []
-    return [
-        "",
-        f"Not in this fleet file, but known from before: {', '.join(left)}. "
-        f"Where one is gone for good: brim delete cluster {left[0]}",
-    ]
 
 
 def _connection(brim: Brim) -> Connection:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from cli import manifests, waiting
+from cli import manifests, reading, waiting
+from cli.json_values import text
+from cli.manifests import FleetMember, strangers
 from cli.options import timeout_option
 from cli.session import Session, echo_as, output_option, run_connected, target_of, target_options, warn
 from shared.contracts import subjects
@@ -71,6 +73,9 @@ async def _submit(session: Session, found: list[Document], wait: float | None, o
         )
     answer = await session.submit(subjects.APPLY, payload, found)
     report(answer, output)
+    listed = {text(one.manifest, "metadata", "name") for one in found if isinstance(one, FleetMember)}
+    if listed and (left := strangers(await reading.clusters(session.bus), listed)):
+        warn(left)
     if wait is not None:
         await waiting.until_running(session, answer.accepted, timeout=wait, say=warn)
 

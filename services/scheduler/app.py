@@ -102,6 +102,7 @@ class Leader:
             advise=Advisor(self._known, self._following.policies).advise,
             is_rolling=self.state.is_rolling,
             held_uid=lambda key: self.state.held_uid(key, epoch.value),
+            held_in=self._held_in,
             has_revision=lambda uid, number: self._tidying.has_revision(uid, number),
             metrics=metrics,
         )
@@ -163,6 +164,11 @@ class Leader:
 
     async def _reject(self, message: Message, error: Exception) -> None:
         await reject(self._bus, LEASE, message, error, self._clock.now())
+
+    def _held_in(self, member: str) -> int:
+        """How many objects a member has a share of."""
+        shares = (placement.share(member) for placement in self.state.placements())
+        return sum(share is not None and share.present for share in shares)
 
     def _preserves(self, ref: ObjectRef) -> bool:
         """What the policy in force says, or the last one said: deleting a policy freezes what it placed, this too.

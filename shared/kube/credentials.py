@@ -1,9 +1,9 @@
 """kubeconfig contexts and service accounts: addresses, certificates, tokens, and tokens that expire.
 
 kubernetes-asyncio runs an exec plugin once and keeps its token; here it is run again before the credential expires.
-Files that hold a token or a certificate are read every minute: a service account's token is replaced under the same
-name long before it ends. And whatever the context names (plugin, files, OIDC) is read again when the member answers
-401, or when one side does not take the other's certificate.
+Files that hold a token or a certificate are read every minute, as is a kubeconfig that changed: a service account's
+token is replaced under the same name long before it ends, and a member may move. And whatever the context names
+(plugin, files, OIDC) is read again when the member answers 401, or when one side does not take the other's certificate.
 """
 
 from __future__ import annotations
@@ -57,11 +57,12 @@ def _any_file(paths: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where credentials are read. told: for people. entries: the kubeconfig, read anew; raises Misconfigured where
-    there is none, and ConfigException."""
+    there is none, and ConfigException. state: of the files that it is read from, another one when they change."""
 
     told: str
     context: str
     entries: Callable[[], ConfigNode]
+    state: Callable[[], object] = lambda: None
 
 
 def source_of(by: Kubeconfig, default: Path | None) -> Source:
@@ -82,7 +83,18 @@ def context_of(context: str, path: Path | None) -> Source:
         assert found is not None  # a file is there, and one that is no kubeconfig raises
         return found
 
-    return Source(f"context {context!r} of {where}", context, entries)
+    return Source(f"context {context!r} of {where}", context, entries, lambda: _state(where))
+
+
+def _state(paths: str) -> list[tuple[int, int, int]]:
+    found = []
+    for part in filter(None, paths.split(os.pathsep)):
+        try:
+            stat = Path(part).expanduser().stat()
+        except OSError:
+            continue
+        found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    return found
 
 
 def service_account() -> Source:
@@ -180,6 +192,8 @@ class Credentials:
         self._renew_at = float("inf")
         self._expires_at = float("inf")
         self._tried_at = float("-inf")
+        self._look_at = float("-inf")  # when the kubeconfig itself is looked at again
+        self._state: object = None
         self._lock = asyncio.Lock()
         self._fingerprint: Fingerprint = ()
         self._folder = tempfile.TemporaryDirectory(prefix="brim-", ignore_cleanup_errors=True)
@@ -211,6 +225,10 @@ class Credentials:
         One request renews the token; the others go on with the present one while it lasts.
         """
         now = time.time()
+        if now >= self._look_at:
+            self._look_at = now + REREAD
+            if self._source.state() != self._state:
+                self._renew_at = now
         if now >= self._renew_at and not (self._lock.locked() and now < self._expires_at):
             await self._renew()
         return self._header()
@@ -251,6 +269,7 @@ class Credentials:
 
     async def _load(self) -> None:
         self._tried_at = time.monotonic()
+        self._look_at, state = time.time() + REREAD, self._source.state()
         configuration = Configuration()  # a fresh one: what the file says no longer must not linger
         try:
             merged = self._source.entries()
@@ -270,7 +289,7 @@ class Credentials:
             raise Misconfigured(f"{self.where} cannot be used: {_told(error)}") from None
         except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise Misconfigured(f"{self.where} has not the form of a kubeconfig: {_told(error)}") from None
-        self.configuration = configuration
+        self.configuration, self._state = configuration, state
         self._note_expiry(loader.expires_at, reads_files=loader.reads_files)
         if fingerprint != self._fingerprint:
             self._fingerprint = fingerprint

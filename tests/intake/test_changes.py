@@ -35,13 +35,14 @@ class Desk:
     def __init__(self, max_payload: int = 1024 * 1024) -> None:
         self.known = Known()
         self.now = 100.0
+        self.held = 0
         self._sequences = itertools.count(1)
         self._uids = (f"uid-{number}" for number in itertools.count(1))
         self._max_payload = max_payload
 
     @property
     def stamp(self) -> Stamp:
-        return Stamp(self.now, 7, lambda: next(self._uids), self._max_payload)
+        return Stamp(self.now, 7, lambda: next(self._uids), self._max_payload, held_in=lambda _: self.held)
 
     def apply(self, text: str) -> Verdict:
         documents, malformed = read(text.encode())
@@ -253,6 +254,15 @@ def test_a_deleted_member_or_policy_may_come_back_at_once() -> None:
 def test_unknown_objects_are_not_found() -> None:
     desk = Desk()
     assert codes(desk.delete()) == codes(desk.scale(3)) == codes(desk.cordon("drained")) == ["NotFound"]
+
+
+@pytest.mark.parametrize(("held", "told"), [(0, []), (1, ["1 object stay"]), (7, ["7 objects stay"])])
+def test_taking_a_member_out_drains_nothing_and_says_so(held: int, told: list[str]) -> None:
+    desk = Desk()
+    desk.apply(CLUSTER)
+    desk.held = held
+    (write,) = desk.delete(ObjectRef(group="brim.dev", version="v1alpha1", kind="Cluster", name="idc")).writes
+    assert [said in warning for warning, said in zip(write.warnings, told, strict=True)] == [True] * len(told)
 
 
 def test_a_deleted_object_cannot_be_scaled() -> None:

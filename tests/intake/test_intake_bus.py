@@ -53,6 +53,7 @@ class Desk:
             is_rolling=lambda _key: False,
             has_revision=lambda _uid, _number: True,
             held_uid=lambda _key: "",
+            held_in=lambda _member: 0,
             metrics=SchedulerMetrics(Metrics("scheduler")),
         )
 

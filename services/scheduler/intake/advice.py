@@ -9,7 +9,8 @@ from services.scheduler.core.values import Policy, Workload
 from services.scheduler.intake.checking import Checked
 from services.scheduler.intake.known import Key, Known
 from services.scheduler.normalise import is_member, policy_of, wanted_of
-from shared.contracts import resource_policy
+from shared.contracts import cluster, resource_policy
+from shared.contracts.cluster import ClusterManifest
 from shared.contracts.fleet_rollout import FleetRollout
 from shared.contracts.policy import ClusterAffinity
 from shared.contracts.policy import Policy as WrittenPolicy
@@ -17,6 +18,7 @@ from shared.contracts.resource_policy import ResourcePolicy
 from shared.contracts.rollout import Rollout
 
 SHOWN = 10  # names in one sentence
+DESCRIBED = ("static", "cluster-autoscaler", "karpenter")  # sources of stock that say nothing without `pools`
 
 
 class Advisor:
@@ -36,6 +38,8 @@ class Advisor:
                 found[checked.ref.key] = tuple(self._about_units(checked.model))
             elif isinstance(checked.model, FleetRollout):
                 found[checked.ref.key] = (*self._about_rollout(checked), *self._about_waves(checked.model))
+            elif isinstance(checked.model, ClusterManifest):
+                found[checked.ref.key] = tuple(self._about_member(checked.model))
             elif not is_member(checked.ref):
                 found[checked.ref.key] = (*self._about_object(checked), *self._about_rollout(checked))
         return found
@@ -78,6 +82,23 @@ class Advisor:
         value = wanted_of(desired) if desired else None
         if isinstance(value, Workload) and self._policies.match(value) is None:
             yield "no policy selects it: it goes nowhere until one does"
+
+    def _about_member(self, written: ClusterManifest) -> Iterator[str]:
+        spec = written.spec
+        others = [other for other in self._members() if other.id != written.id]
+        same = sorted(other.id for other in others if other.spec.kubeconfig == spec.kubeconfig)
+        if same:
+            yield f"it is reached just as {same[0]} is: the room of one cluster would count twice"
+        taken = sorted(other.id for other in others if spec.alias and spec.alias in (other.id, other.spec.alias))
+        if taken:
+            yield f"{taken[0]} is called {spec.alias} too: commands will need the id"
+        if spec.stock.source in DESCRIBED and not spec.stock.pools:
+            yield f"stock from {spec.stock.source} promises nothing without `pools` that say what a node is like"
+
+    def _members(self) -> Iterator[ClusterManifest]:
+        for entry in self._known.of_kind(cluster.KIND, cluster.GROUP).values():
+            if entry.desired.deleted is None:
+                yield ClusterManifest.read(entry.desired.manifest)
 
     def _about_waves(self, written: FleetRollout) -> Iterator[str]:
         named = {member for wave in written.spec.waves for member in wave.members}

@@ -41,6 +41,7 @@ class Stamp:
 
     is_rolling: whether some member is in the middle of what this Rollout says. has_revision: whether an older template
     of this uid and number is kept. held_uid: under which members hold such an object that DESIRED lost; empty for none.
+    held_in: how many objects a member has a share of.
     """
 
     now: float
@@ -50,6 +51,7 @@ class Stamp:
     is_rolling: Callable[[Key], bool] = lambda _key: False
     has_revision: Callable[[str, int], bool] = lambda _uid, _number: True
     held_uid: Callable[[Key], str] = lambda _key: ""
+    held_in: Callable[[str], int] = lambda _member: 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +150,20 @@ def delete(request: Delete, known: Known, stamp: Stamp, *, preserves: Callable[[
             continue
         preserve = preserves(entry.desired.ref) if request.preserve is None else request.preserve
         update = {"deleted": Tombstone(at=stamp.now, preserve=preserve)}
-        verdict.writes.append(write_of(next_of(entry.desired, stamp, update), "deleted", entry.sequence))
+        desired = next_of(entry.desired, stamp, update)
+        verdict.writes.append(write_of(desired, "deleted", entry.sequence, warnings=_about_leaving(ref, stamp)))
     return verdict
+
+
+def _about_leaving(ref: ObjectRef, stamp: Stamp) -> tuple[str, ...]:
+    """What a person should know who takes a member out of the fleet."""
+    if (ref.kind, ref.group) != (cluster.KIND, cluster.GROUP) or not (held := stamp.held_in(ref.name)):
+        return ()
+    what = f"{held} object{'s' if held > 1 else ''}"
+    return (
+        f"nothing is drained: its copies of {what} stay as they are, and their replicas are placed elsewhere too; "
+        f"`brim drain {ref.name}` first moves them while they serve",
+    )
 
 
 def scale(request: Scale, known: Known, stamp: Stamp) -> Verdict:

@@ -73,6 +73,7 @@ class Intake:
         is_rolling: Callable[[Key], bool],
         has_revision: Callable[[str, int], bool],
         held_uid: Callable[[Key], str],
+        held_in: Callable[[str], int],
         metrics: SchedulerMetrics,
     ) -> None:
         self._bus = bus
@@ -84,6 +85,7 @@ class Intake:
         self._is_rolling = is_rolling
         self._has_revision = has_revision
         self._held_uid = held_uid
+        self._held_in = held_in
         self._metrics = metrics
         self._store = Store(bus, known, on_stored)
         self._serving: set[str] = set()
@@ -213,6 +215,7 @@ class Intake:
             self._is_rolling,
             self._has_revision,
             self._held_uid,
+            self._held_in,
         )
 
     def _read_apply(self, data: bytes) -> _Ask:

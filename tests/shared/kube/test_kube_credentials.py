@@ -242,6 +242,26 @@ async def test_a_token_file_is_read_again_before_its_token_ends(kubeconfig, tmp_
         assert seen == ["Bearer old", "Bearer new"]
 
 
+async def test_a_member_that_moved_is_found_once_the_kubeconfig_says_where(kubeconfig, plugin, monkeypatch) -> None:
+    """Without a word of anybody: there it does not answer any more. While the file is the same nothing is read."""
+    monkeypatch.setattr("shared.kube.credentials.AGAIN", 0.0)
+    user, runs = plugin(None)
+    now = time.time()
+    async with api(lambda header: True) as (url, _):
+        path = kubeconfig("http://127.0.0.1:1", user)
+        async with connect(path) as client:
+            monkeypatch.setattr("shared.kube.credentials.time.time", lambda: now + REREAD + 1)
+            with pytest.raises(MemberUnavailable):
+                await client.ping()
+            assert runs() == 1
+            kubeconfig(url, user)
+            with pytest.raises(MemberUnavailable):
+                await client.ping()
+            monkeypatch.setattr("shared.kube.credentials.time.time", lambda: now + 2 * REREAD + 2)
+            assert await client.ping() == "v1.36.0"
+            assert runs() == 2
+
+
 async def test_a_token_file_wins_over_a_token_beside_it(kubeconfig, tmp_path) -> None:
     (tmp_path / "token").write_text("read")
     user = {"token": "written", "tokenFile": "token"}  # beside the kubeconfig
