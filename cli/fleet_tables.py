@@ -16,7 +16,7 @@ from shared.contracts.desired import Desired
 from shared.contracts.outcome import Outcome
 from shared.contracts.placement import Placement
 from shared.contracts.status import Status
-from simulator.columns import duration
+from simulator.cells import duration
 
 PROVISIONING = {
     "ordered": "nodes are being added",

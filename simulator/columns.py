@@ -5,75 +5,11 @@ Names, order and wording are those of Kubernetes' printers; a column with priori
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 from shared.clock import parse_rfc3339
-from simulator import selectors
+from simulator.cells import Cells, Printer, age, born, columns, containers, duration, selector
+from simulator.kruise import columns as kruise
 from simulator.objects import Object, condition, deleting, labels, name, spec, status
 from simulator.resources import CONTAINER_GROUPS
-
-Cells = list[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Printer:
-    """columns: (name, wide only). cells: one value per column, for an object and now."""
-
-    columns: tuple[tuple[str, bool], ...]
-    cells: Callable[[Object, float], Cells]
-
-
-def age(stamp: str | None, now: float) -> str:
-    """`5s`, `3m10s`, `2d`: Kubernetes' human duration since a timestamp."""
-    if not stamp:
-        return "<unknown>"
-    return duration(now - parse_rfc3339(stamp))
-
-
-def duration(seconds: float) -> str:
-    """Kubernetes' HumanDuration: at most two units, fewer as it grows."""
-    total = int(seconds)
-    if total < -1:
-        return "<invalid>"
-    total = max(0, total)
-    minutes, hours, days = total // 60, total // 3600, total // 86400
-    if total < 120:
-        return f"{total}s"
-    if minutes < 10:
-        return f"{minutes}m{total % 60}s" if total % 60 else f"{minutes}m"
-    if hours < 3:
-        return f"{minutes}m"
-    if hours < 8:
-        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
-    if days < 2:
-        return f"{hours}h"
-    if days < 8:
-        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
-    years = days // 365
-    if years < 2:
-        return f"{days}d"
-    return f"{years}y{days % 365}d" if years < 8 and days % 365 else f"{years}y"
-
-
-def _born(obj: Object, now: float) -> str:
-    return age(obj["metadata"].get("creationTimestamp"), now)
-
-
-def _columns(*names: str) -> tuple[tuple[str, bool], ...]:
-    """A leading + marks a column that only -o wide shows."""
-    return tuple((text.removeprefix("+"), text.startswith("+")) for text in names)
-
-
-def _containers(obj: Object) -> tuple[str, str]:
-    template = spec(obj).get("template") or {}
-    containers = (template.get("spec") or {}).get("containers") or ()
-    return ",".join(c["name"] for c in containers), ",".join(c.get("image", "") for c in containers)
-
-
-def _selector(obj: Object) -> str:
-    return selectors.show(spec(obj).get("selector")) or "<none>"
 
 
 def pod_status(pod: Object) -> str:
@@ -102,7 +38,7 @@ def _pod(pod: Object, now: float) -> Cells:
         f"{ready}/{len(spec(pod).get('containers') or ())}",
         pod_status(pod),
         str(restarts),
-        _born(pod, now),
+        born(pod, now),
         status(pod).get("podIP") or "<none>",
         spec(pod).get("nodeName") or "<none>",
         status(pod).get("nominatedNodeName") or "<none>",
@@ -122,7 +58,7 @@ def _node(node: Object, now: float) -> Cells:
         name(node),
         text,
         ",".join(_roles(node)) or "<none>",
-        _born(node, now),
+        born(node, now),
         info.get("kubeletVersion", ""),
         addresses.get("InternalIP", "<none>"),
         addresses.get("ExternalIP", "<none>"),
@@ -149,9 +85,9 @@ def _deployment(obj: Object, now: float) -> Cells:
         f"{state.get('readyReplicas', 0)}/{spec(obj).get('replicas', 1)}",
         state.get("updatedReplicas", 0),
         state.get("availableReplicas", 0),
-        _born(obj, now),
-        *_containers(obj),
-        _selector(obj),
+        born(obj, now),
+        *containers(obj),
+        selector(obj),
     ]
 
 
@@ -162,15 +98,15 @@ def _replicaset(obj: Object, now: float) -> Cells:
         spec(obj).get("replicas", 1),
         state.get("replicas", 0),
         state.get("readyReplicas", 0),
-        _born(obj, now),
-        *_containers(obj),
-        _selector(obj),
+        born(obj, now),
+        *containers(obj),
+        selector(obj),
     ]
 
 
 def _statefulset(obj: Object, now: float) -> Cells:
     ready = f"{status(obj).get('readyReplicas', 0)}/{spec(obj).get('replicas', 1)}"
-    return [name(obj), ready, _born(obj, now), *_containers(obj)]
+    return [name(obj), ready, born(obj, now), *containers(obj)]
 
 
 def _daemonset(obj: Object, now: float) -> Cells:
@@ -184,9 +120,9 @@ def _daemonset(obj: Object, now: float) -> Cells:
         state.get("updatedNumberScheduled", 0),
         state.get("numberAvailable", 0),
         ",".join(f"{key}={value}" for key, value in inner.items()) or "<none>",
-        _born(obj, now),
-        *_containers(obj),
-        _selector(obj),
+        born(obj, now),
+        *containers(obj),
+        selector(obj),
     ]
 
 
@@ -201,7 +137,7 @@ def _job(obj: Object, now: float) -> Cells:
     if started := state.get("startTime"):
         ended = state.get("completionTime")
         took = duration((parse_rfc3339(ended) if ended else now) - parse_rfc3339(started))
-    return [name(obj), _job_state(obj), completions, took, _born(obj, now), *_containers(obj), _selector(obj)]
+    return [name(obj), _job_state(obj), completions, took, born(obj, now), *containers(obj), selector(obj)]
 
 
 def _job_state(obj: Object) -> str:
@@ -229,7 +165,7 @@ def _service(obj: Object, now: float) -> Cells:
         spec(obj).get("clusterIP") or "<none>",
         "<pending>" if spec(obj).get("type") == "LoadBalancer" else "<none>",
         ",".join(ports) or "<none>",
-        _born(obj, now),
+        born(obj, now),
         ",".join(f"{key}={value}" for key, value in chosen.items()) or "<none>",
     ]
 
@@ -266,39 +202,24 @@ def _container_group(obj: Object, now: float) -> Cells:
         "true" if inner.get("spot") else "false",
         duration(seconds),
         f"{cost:g}",
-        _born(obj, now),
+        born(obj, now),
         inner.get("nodeName", ""),
         inner.get("hourlyPrice", 0),
     ]
 
 
-def _rollout(obj: Object, now: float) -> Cells:
-    told = status(obj)
-    canary = told.get("canaryStatus") or told.get("blueGreenStatus") or {}
-    return [
-        name(obj),
-        told.get("phase", ""),
-        canary.get("currentStepIndex", ""),
-        canary.get("currentStepState", ""),
-        told.get("message", ""),
-        age(obj["metadata"].get("creationTimestamp"), now),
-    ]
-
-
 PRINTERS: dict[str, Printer] = {
-    "rollouts.rollouts.kruise.io": Printer(
-        _columns("Name", "Status", "Canary_Step", "Canary_State", "Message", "Age"), _rollout
-    ),
+    **kruise.PRINTERS,
     CONTAINER_GROUPS.shelf: Printer(
-        _columns("Name", "Pod", "Size", "Status", "Spot", "Billed", "Cost", "Age", "+Node", "+Hourly Price"),
+        columns("Name", "Pod", "Size", "Status", "Spot", "Billed", "Cost", "Age", "+Node", "+Hourly Price"),
         _container_group,
     ),
     "pods": Printer(
-        _columns("Name", "Ready", "Status", "Restarts", "Age", "+IP", "+Node", "+Nominated Node", "+Readiness Gates"),
+        columns("Name", "Ready", "Status", "Restarts", "Age", "+IP", "+Node", "+Nominated Node", "+Readiness Gates"),
         _pod,
     ),
     "nodes": Printer(
-        _columns(
+        columns(
             "Name",
             "Status",
             "Roles",
@@ -313,16 +234,16 @@ PRINTERS: dict[str, Printer] = {
         _node,
     ),
     "deployments.apps": Printer(
-        _columns("Name", "Ready", "Up-to-date", "Available", "Age", "+Containers", "+Images", "+Selector"),
+        columns("Name", "Ready", "Up-to-date", "Available", "Age", "+Containers", "+Images", "+Selector"),
         _deployment,
     ),
     "replicasets.apps": Printer(
-        _columns("Name", "Desired", "Current", "Ready", "Age", "+Containers", "+Images", "+Selector"),
+        columns("Name", "Desired", "Current", "Ready", "Age", "+Containers", "+Images", "+Selector"),
         _replicaset,
     ),
-    "statefulsets.apps": Printer(_columns("Name", "Ready", "Age", "+Containers", "+Images"), _statefulset),
+    "statefulsets.apps": Printer(columns("Name", "Ready", "Age", "+Containers", "+Images"), _statefulset),
     "daemonsets.apps": Printer(
-        _columns(
+        columns(
             "Name",
             "Desired",
             "Current",
@@ -338,28 +259,28 @@ PRINTERS: dict[str, Printer] = {
         _daemonset,
     ),
     "jobs.batch": Printer(
-        _columns("Name", "Status", "Completions", "Duration", "Age", "+Containers", "+Images", "+Selector"),
+        columns("Name", "Status", "Completions", "Duration", "Age", "+Containers", "+Images", "+Selector"),
         _job,
     ),
-    "services": Printer(_columns("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "+Selector"), _service),
+    "services": Printer(columns("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "+Selector"), _service),
     "configmaps": Printer(
-        _columns("Name", "Data", "Age"),
+        columns("Name", "Data", "Age"),
         lambda obj, now: [
             name(obj),
             len(obj.get("data") or ()) + len(obj.get("binaryData") or ()),
-            _born(obj, now),
+            born(obj, now),
         ],
     ),
     "secrets": Printer(
-        _columns("Name", "Type", "Data", "Age"),
-        lambda obj, now: [name(obj), obj.get("type", "Opaque"), len(obj.get("data") or ()), _born(obj, now)],
+        columns("Name", "Type", "Data", "Age"),
+        lambda obj, now: [name(obj), obj.get("type", "Opaque"), len(obj.get("data") or ()), born(obj, now)],
     ),
     "namespaces": Printer(
-        _columns("Name", "Status", "Age"),
-        lambda obj, now: [name(obj), status(obj).get("phase", ""), _born(obj, now)],
+        columns("Name", "Status", "Age"),
+        lambda obj, now: [name(obj), status(obj).get("phase", ""), born(obj, now)],
     ),
     "events": Printer(
-        _columns(
+        columns(
             "Last Seen",
             "Type",
             "Reason",
@@ -374,4 +295,4 @@ PRINTERS: dict[str, Printer] = {
         _event,
     ),
 }
-GENERIC = Printer(_columns("Name", "Age"), lambda obj, now: [name(obj), _born(obj, now)])
+GENERIC = Printer(columns("Name", "Age"), lambda obj, now: [name(obj), born(obj, now)])

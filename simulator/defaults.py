@@ -63,6 +63,23 @@ def _daemonset(obj: Object) -> None:
         rolling = strategy.setdefault("rollingUpdate", {})
         rolling.setdefault("maxUnavailable", 1)
         rolling.setdefault("maxSurge", 0)
+        if obj.get("apiVersion") == "apps.kruise.io/v1alpha1":
+            rolling.setdefault("rollingUpdateType", "Standard")
+            rolling.setdefault("partition", 0)
+            rolling.setdefault("paused", False)
+    _template(spec)
+
+
+def _cloneset(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("replicas", 1)
+    spec.setdefault("revisionHistoryLimit", 10)
+    spec.setdefault("scaleStrategy", {})
+    strategy = spec.setdefault("updateStrategy", {})
+    strategy.setdefault("type", "ReCreate")
+    strategy.setdefault("partition", 0)
+    strategy.setdefault("maxUnavailable", "20%")
+    strategy.setdefault("maxSurge", 0)
     _template(spec)
 
 
@@ -256,6 +273,7 @@ _FILLERS = {
     "ReplicaSet": _replicaset,
     "StatefulSet": _statefulset,
     "DaemonSet": _daemonset,
+    "CloneSet": _cloneset,
     "Job": _job,
     "CronJob": _cronjob,
     "Pod": _pod,

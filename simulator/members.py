@@ -15,6 +15,7 @@ from simulator import cloud, kubeconfig
 from simulator.autoscaler import Autoscaler
 from simulator.cluster import Cluster
 from simulator.controllers import (
+    cloneset,
     daemonset,
     definitions,
     deployment,
@@ -49,6 +50,7 @@ _CONTROLLERS = (
     replicaset,
     statefulset,
     daemonset,
+    cloneset,
     job,
     endpoints,
     definitions,

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.clock import Clock, rfc3339
-from simulator import admission, defaults, kruise, managed_fields, patches, server_side_apply, statuses, validation
+from simulator import admission, defaults, managed_fields, patches, server_side_apply, statuses, validation
+from simulator.kruise import admission as kruise
 from simulator.managed_fields import Manager
 from simulator.objects import Object, deep, deleting, without_nulls
 from simulator.resources import CONTAINER_GROUPS, Catalogue, Resource
@@ -28,6 +29,8 @@ _COUNTED = frozenset(
         "ReplicaSet",
         "StatefulSet",
         "DaemonSet",
+        "CloneSet",
+        "Rollout",
         "Job",
         "CronJob",
         "PodDisruptionBudget",
@@ -224,7 +227,7 @@ class Registry:
         if subresource == "status":
             return new
         defaults.keep_allocated(resource, live, new)
-        kruise.admit(self.store, resource.kind, live, new)
+        kruise.admit(self.store, resource.shelf, live, new)
         found = validation.faults(resource, self._defaulted(resource, new))
         found += validation.change_faults(resource, new, live)
         if found:
@@ -353,10 +356,10 @@ def patched(resource: Resource, shown: Object, patch: Any, kind: str) -> Object:
             result = patches.json_patch(shown, patch)
         elif kind == MERGE_PATCH:
             result = patches.merge(shown, patch)
-        elif kind == STRATEGIC_PATCH and not resource.custom:
+        elif kind == STRATEGIC_PATCH and resource.described:
             result = patches.strategic(shown, patch, schema_of(resource))
         else:
-            supported = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH) if resource.custom else PATCHES
+            supported = PATCHES if resource.described else (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
             raise statuses.unsupported_media(supported)
     except patches.PatchError as error:
         told = f"the server rejected our request due to an error in our request: {error}"

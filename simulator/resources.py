@@ -42,6 +42,12 @@ class Resource:
     def shelf(self) -> str:
         return self.storage or self.qualified
 
+    @property
+    def described(self) -> bool:
+        """Whether its API knows what its fields mean. Kruise's kinds have defaults and checks of their own here, but
+        their API is that of any custom resource: no strategic merge, and lists are replaced whole."""
+        return not self.custom and not self.group.endswith(".kruise.io")
+
 
 def _core(plural: str, kind: str, *short: str, **more: object) -> Resource:
     return replace(Resource("", "v1", plural, kind, short_names=short), **more)  # type: ignore[arg-type]
@@ -103,6 +109,17 @@ BUILT_IN: tuple[Resource, ...] = (
         status=True,
     ),
     Resource("rollouts.kruise.io", "v1beta1", "rollouts", "Rollout", status=True),
+    Resource(
+        "apps.kruise.io",
+        "v1alpha1",
+        "clonesets",
+        "CloneSet",
+        short_names=("clone",),
+        status=True,
+        scale=True,
+        scale_paths=(".spec.replicas", ".status.replicas", ".status.labelSelector"),
+    ),
+    Resource("apps.kruise.io", "v1alpha1", "daemonsets", "DaemonSet", short_names=("daemon", "ads"), status=True),
 )
 
 # Served beside those by members that have virtual nodes.

@@ -80,7 +80,7 @@ _CUSTOM = Schema(_METADATA_KEYS)
 
 
 def schema_of(resource: Resource) -> Schema:
-    if resource.custom:
+    if not resource.described:
         return _CUSTOM
     if resource.kind in _WITH_PODS:
         return _PODS

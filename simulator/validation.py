@@ -185,6 +185,7 @@ _CHECKS = {
     "ReplicaSet": _workload,
     "StatefulSet": _workload,
     "DaemonSet": _workload,
+    "CloneSet": _workload,
     "Job": _job,
     "Pod": _pod_spec,
     "Service": _service,
@@ -194,6 +195,7 @@ _FROZEN: dict[str, tuple[str, ...]] = {
     "Deployment": ("selector",),
     "ReplicaSet": ("selector",),
     "DaemonSet": ("selector",),
+    "CloneSet": ("selector",),
     "Job": ("completions", "selector", "template", "completionMode"),
 }
 _STATEFULSET_MUTABLE = frozenset(

@@ -25,7 +25,7 @@ from shared.contracts.desired import Desired
 from shared.contracts.read import Read
 from shared.contracts.refs import ObjectRef
 from shared.errors import NotFound
-from simulator.columns import age
+from simulator.cells import age
 
 HIDDEN = ("managedFields",)
 FIRST = ("apiVersion", "kind", "metadata", "spec")  # the rest keeps its order

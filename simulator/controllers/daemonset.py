@@ -1,15 +1,18 @@
-"""DaemonSet: one pod on every node that takes it."""
+"""DaemonSet: one pod on every node that takes it. Kubernetes' own, and Kruise's (apps.kruise.io) with its partition."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from simulator import objects
 from simulator.cluster import Cluster
 from simulator.controllers import pods, revisions, rollout
 from simulator.fit import refusal, shape_of
+from simulator.kruise import marks
 from simulator.objects import Object, deep
-from simulator.store import Change
+from simulator.store import Change, Key
 
-NAME = "daemonset"
+NAMES: Final = {"daemonsets.apps": "daemonset", marks.ADVANCED_DAEMONSETS: "advanced-daemonset"}  # by shelf
 _EXTRA_TOLERATIONS = (
     ("node.kubernetes.io/not-ready", "NoExecute"),
     ("node.kubernetes.io/unreachable", "NoExecute"),
@@ -23,21 +26,28 @@ _EXTRA_TOLERATIONS = (
 
 
 def install(cluster: Cluster) -> None:
+    for shelf in NAMES:
+        _install(cluster, shelf)
+
+
+def _install(cluster: Cluster, shelf: str) -> None:
+    name = NAMES[shelf]
+
     def on_set(change: Change) -> None:
-        cluster.queue.add(NAME, (objects.namespace(change.object), objects.name(change.object)))
+        cluster.queue.add(name, (objects.namespace(change.object), objects.name(change.object)))
 
     def on_node(change: Change) -> None:
-        for record in cluster.store.records("daemonsets.apps"):
-            cluster.queue.add(NAME, (objects.namespace(record.object), objects.name(record.object)))
+        for record in cluster.store.records(shelf):
+            cluster.queue.add(name, (objects.namespace(record.object), objects.name(record.object)))
 
-    cluster.store.subscribe(on_set, "daemonsets.apps")
+    cluster.store.subscribe(on_set, shelf)
     cluster.store.subscribe(on_node, "nodes")
-    cluster.store.subscribe(lambda change: cluster.requeue_owner(change, "DaemonSet", NAME), "pods")
-    cluster.queue.register(NAME, lambda key: reconcile(cluster, key))
+    cluster.store.subscribe(lambda change: cluster.requeue_owner(change, "DaemonSet", name), "pods")
+    cluster.queue.register(name, lambda key: reconcile(cluster, shelf, key))
 
 
-def reconcile(cluster: Cluster, key: tuple[str, str]) -> None:
-    owner = cluster.store.get("daemonsets.apps", *key)
+def reconcile(cluster: Cluster, shelf: str, key: Key) -> None:
+    owner = cluster.store.get(shelf, *key)
     if owner is None:
         return
     revision, history = revisions.current(cluster, owner)
@@ -45,8 +55,8 @@ def reconcile(cluster: Cluster, key: tuple[str, str]) -> None:
     template = daemon_template(owner["spec"]["template"])
     nodes = eligible_nodes(cluster, template)
     if not objects.deleting(owner):
-        _sync(cluster, owner, template, nodes, digest)
-    _write_status(cluster, key, nodes, digest)
+        _sync(cluster, shelf, owner, template, nodes, digest)
+    _write_status(cluster, shelf, key, nodes, digest)
     revisions.trim(cluster, owner, history, {objects.name(revision)})
 
 
@@ -75,7 +85,7 @@ def target_node(pod: Object) -> str:
     return ""
 
 
-def _sync(cluster: Cluster, owner: Object, template: Object, nodes: set[str], digest: str) -> None:
+def _sync(cluster: Cluster, shelf: str, owner: Object, template: Object, nodes: set[str], digest: str) -> None:
     served: dict[str, Object] = {}
     for pod in pods.claimed(cluster, owner):
         where = target_node(pod)
@@ -87,7 +97,7 @@ def _sync(cluster: Cluster, owner: Object, template: Object, nodes: set[str], di
             served[where] = pod
     for node in sorted(nodes - served.keys()):
         if pods.create(cluster, owner, _for_node(template, node), **{revisions.HASH: digest}) is None:
-            cluster.queue.add_at(NAME, (objects.namespace(owner), objects.name(owner)), pods.again(cluster))
+            cluster.queue.add_at(NAMES[shelf], (objects.namespace(owner), objects.name(owner)), pods.again(cluster))
             break
     _roll(cluster, owner, served, len(nodes), digest)
 
@@ -102,10 +112,11 @@ def _for_node(template: Object, node: str) -> Object:
 
 def _roll(cluster: Cluster, owner: Object, served: dict[str, Object], wanted: int, digest: str) -> None:
     strategy = owner["spec"].get("updateStrategy") or {}
-    if strategy.get("type") == "OnDelete":
+    rolling = strategy.get("rollingUpdate") or {}
+    kept = marks.daemons_kept(owner)
+    if rolling.get("paused") or (kept is None and strategy.get("type") == "OnDelete"):
         return
-    limit = (strategy.get("rollingUpdate") or {}).get("maxUnavailable", 1)
-    budget = max(1, rollout.resolve(limit, wanted, up=True))
+    budget = max(1, rollout.resolve(rolling.get("maxUnavailable", 1), wanted, up=True))
     budget -= sum(objects.deleting(pod) or not objects.ready(pod) for pod in served.values())
     outdated = [
         pod
@@ -113,7 +124,7 @@ def _roll(cluster: Cluster, owner: Object, served: dict[str, Object], wanted: in
         if objects.labels(pod).get(revisions.HASH) != digest and not objects.deleting(pod)
     ]
     outdated.sort(key=lambda pod: (objects.ready(pod), objects.name(pod)))
-    for pod in outdated:
+    for pod in outdated[: max(0, len(outdated) - rollout.resolve(kept or 0, wanted, up=True))]:
         if objects.ready(pod):
             if budget <= 0:
                 return
@@ -121,8 +132,8 @@ def _roll(cluster: Cluster, owner: Object, served: dict[str, Object], wanted: in
         pods.delete(cluster, pod)
 
 
-def _write_status(cluster: Cluster, key: tuple[str, str], nodes: set[str], digest: str) -> None:
-    owner = cluster.store.get("daemonsets.apps", *key)
+def _write_status(cluster: Cluster, shelf: str, key: Key, nodes: set[str], digest: str) -> None:
+    owner = cluster.store.get(shelf, *key)
     if owner is None:
         return
     owned = pods.active(pods.claimed(cluster, owner))
@@ -137,6 +148,7 @@ def _write_status(cluster: Cluster, key: tuple[str, str], nodes: set[str], diges
         "numberAvailable": ready,
         "numberUnavailable": len(nodes) - ready,
         "updatedNumberScheduled": sum(objects.labels(pod).get(revisions.HASH) == digest for pod in right),
+        **({"daemonSetHash": digest} if shelf == marks.ADVANCED_DAEMONSETS else {}),
     }
     if status != objects.status(owner):
-        cluster.store.update("daemonsets.apps", {**owner, "status": status})
+        cluster.store.update(shelf, {**owner, "status": status})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from simulator import kruise, objects
+from simulator import objects
 from simulator.cluster import Cluster
 from simulator.controllers import deployment_status, pods, rollout
 from simulator.controllers.rollout import surge_and_unavailable
+from simulator.kruise import marks
 from simulator.objects import Object, deep
 from simulator.store import Change
 
@@ -65,7 +66,7 @@ def reconcile(cluster: Cluster, key: tuple[str, str]) -> None:
     matching = [rs for rs in sets if pods.template_matches(rs["spec"]["template"], template)]
     new = min(matching, key=_birth, default=None)
     old = [rs for rs in sets if new is None or objects.uid(rs) != objects.uid(new)]
-    partition = kruise.wanted_new(deployment)
+    partition = marks.wanted_new(deployment)
     if partition is not None:
         _hold(cluster, deployment, new, old, partition)
     elif deployment["spec"].get("paused") or _was_scaled(deployment, sets):
@@ -261,8 +262,8 @@ def _hold(cluster: Cluster, deployment: Object, new: Object | None, old: list[Ob
 
 def _stable(deployment: Object, old: list[Object]) -> Object | None:
     """The ReplicaSet that the rollout goes back to; without the mark, the oldest that has pods."""
-    marked = objects.labels(deployment).get(kruise.STABLE)
-    found = [rs for rs in old if objects.labels(rs).get("pod-template-hash") == marked]
+    stable = objects.labels(deployment).get(marks.STABLE)
+    found = [rs for rs in old if objects.labels(rs).get("pod-template-hash") == stable]
     return found[0] if found else min((rs for rs in old if _size(rs) > 0), key=_birth, default=None)
 
 
@@ -310,7 +311,7 @@ def _create_set(cluster: Cluster, deployment: Object, old: list[Object], revisio
     spec = deployment["spec"]
     surge, _ = surge_and_unavailable(deployment)
     room = spec["replicas"] + surge - sum(map(_size, old))
-    size = 0 if kruise.in_progress(deployment) else max(0, min(spec["replicas"], room))
+    size = 0 if marks.in_progress(deployment) else max(0, min(spec["replicas"], room))
     name, digest = _free_name(cluster, deployment)
     template = deep(spec["template"])
     labels = template.setdefault("metadata", {}).setdefault("labels", {})

@@ -1,18 +1,15 @@
-"""Kruise Rollout in simulated members: batches, pauses, approval, going back, and being switched off or taken away."""
+"""Kruise Rollout in simulated members: batches, pauses, approval, going back, and being switched off or taken away.
+
+In partition style; the other two are in test_simulated_rollout_styles.
+"""
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
-from simulator import kruise, objects
-from simulator.objects import Object
-from tests.simulator.harness import Driver, HandClock, cluster, deployment, nodes, template
-
-ROLLOUTS = kruise.SHELF
-SEED: tuple[dict[str, Any], ...] = ({"replicas": "10%"}, {"replicas": "50%"}, {"replicas": "100%"})
+from simulator.kruise import marks, steps
+from tests.simulator.harness import HandClock, cluster, nodes
+from tests.simulator.rollout_story import KINDS, ROLLOUTS, Story, rollout
 
 SIZES = {
     "10% of 10": ("10%", 10, 1),
@@ -29,84 +26,12 @@ SIZES = {
 @pytest.mark.parametrize("name", SIZES)
 def test_batch_sizes(name: str) -> None:
     replicas, total, expected = SIZES[name]
-    assert kruise.batch_size(replicas, total) == expected
+    assert steps.batch_size(replicas, total) == expected
 
 
-def rollout(*steps: dict[str, Any], kind: str = "Deployment", **strategy: Any) -> Object:
-    return {
-        "metadata": {"name": "rollout"},
-        "spec": {
-            "workloadRef": {"apiVersion": "apps/v1", "kind": kind, "name": "web"},
-            "strategy": {"canary": {"steps": list(steps)}, **strategy},
-        },
-    }
-
-
-def statefulset(replicas: int, cpu: str) -> Object:
-    body = deployment(replicas=replicas, cpu=cpu)
-    return {**body, "spec": {**body["spec"], "serviceName": "web", "podManagementPolicy": "Parallel"}}
-
-
-class Story:
-    """A workload with a Rollout, and its two templates."""
-
-    def __init__(self, driver: Driver, shelf: str = "deployments.apps") -> None:
-        self.driver = driver
-        self.shelf = shelf
-
-    async def start(self, *steps: dict[str, Any], replicas: int = 10, **strategy: Any) -> None:
-        make, kind = (deployment, "Deployment") if self.shelf == "deployments.apps" else (statefulset, "StatefulSet")
-        self.driver.create(self.shelf, make(replicas=replicas, cpu="100m"))
-        self.driver.create(ROLLOUTS, rollout(*(steps or SEED), kind=kind, **strategy))
-        await self.driver.until(lambda: len(self.driver.ready_pods(app="web")) == replicas)
-        await self.driver.until(lambda: self.status.get("phase") == "Healthy", "healthy")
-        await self.driver.settled()
-
-    def image(self, image: str) -> None:
-        new = template({"app": "web"}, image=image, cpu="100m", annotations={"simulator.brim.dev/ready": None})
-        self.driver.patch(self.shelf, "web", {"spec": {"template": new}})
-
-    @property
-    def status(self) -> Any:
-        found = self.driver.get(ROLLOUTS, "rollout")
-        return objects.status(found) if found is not None else {}
-
-    @property
-    def at(self) -> tuple[int, str]:
-        canary = self.status.get("canaryStatus") or {}
-        return canary.get("currentStepIndex", 0), canary.get("currentStepState", "")
-
-    def ready_of(self, image: str) -> int:
-        return sum(pod["spec"]["containers"][0]["image"] == image for pod in self.driver.ready_pods(app="web"))
-
-    async def paused_at(self, step: int, new: int) -> None:
-        await self.driver.until(lambda: self.at == (step, "StepPaused"), f"paused at {step}: {self.status}")
-        await self.driver.settled()
-        assert (self.ready_of("new"), self.ready_of("image:1")) == (new, 10 - new)
-
-    def approve(self) -> None:
-        live = self.driver.get(ROLLOUTS, "rollout")
-        assert live is not None
-        status = {"canaryStatus": {**live["status"]["canaryStatus"], "currentStepState": "StepReady"}}
-        self.driver.store.update(ROLLOUTS, {**live, "status": {**live["status"], **status}})
-
-    async def completed(self, image: str = "new", replicas: int = 10) -> None:
-        await self.driver.until(
-            lambda: self.status.get("phase") == "Healthy" and self.ready_of(image) == replicas, f"{self.status}"
-        )
-        live = self.driver.get(self.shelf, "web")
-        assert live is not None
-        assert not kruise.in_progress(live)
-        assert "paused" not in live["spec"]
-
-    def condition(self, kind: str) -> tuple[str, str]:
-        found = next(one for one in self.status["conditions"] if one["type"] == kind)
-        return found["status"], found["reason"]
-
-
-@pytest.mark.parametrize("shelf", ["deployments.apps", "statefulsets.apps"])
+@pytest.mark.parametrize("shelf", KINDS)
 async def test_the_seeds_three_steps(shelf: str) -> None:
-    async with cluster(nodes(2)) as driver:
+    async with cluster(nodes(10)) as driver:
         story = Story(driver, shelf)
         await story.start()
         story.image("new")
@@ -119,10 +44,21 @@ async def test_the_seeds_three_steps(shelf: str) -> None:
         assert story.condition("Progressing") == ("True", "InRolling")
         story.approve()
         await story.completed()
-        assert (story.condition("Progressing"), story.condition("Succeeded")) == (
-            ("True", "Completed"),
-            ("True", "Completed"),
-        )
+        assert (story.condition("Progressing"), story.condition("Succeeded")[0]) == (("False", "Completed"), "True")
+        assert story.status["message"] == "Rollout progressing has been completed"
+
+
+@pytest.mark.parametrize("shelf", KINDS)
+async def test_going_back_to_the_stable_template_cancels_it(shelf: str) -> None:
+    async with cluster(nodes(10)) as driver:
+        story = Story(driver, shelf)
+        await story.start()
+        story.image("new")
+        await story.paused_at(1, 1)
+        story.image("image:1")
+        await story.completed("image:1")
+        assert story.condition("Succeeded")[0] == "False"
+        assert story.status["message"] == "Rollout progressing has been canceled"
 
 
 async def test_the_last_step_passes_by_itself_only_where_it_says_100_percent() -> None:
@@ -148,17 +84,6 @@ async def test_a_timed_pause_ends_by_itself() -> None:
         await story.completed()
 
 
-async def test_going_back_to_the_stable_template_cancels_it() -> None:
-    async with cluster(nodes(2)) as driver:
-        story = Story(driver)
-        await story.start()
-        story.image("new")
-        await story.paused_at(1, 1)
-        story.image("image:1")
-        await story.completed("image:1")
-        assert story.condition("Succeeded")[0] == "False"
-
-
 async def test_a_newer_template_begins_anew() -> None:
     async with cluster(nodes(2)) as driver:
         story = Story(driver)
@@ -182,15 +107,15 @@ async def test_scaling_in_the_middle_keeps_the_share() -> None:
         await driver.until(lambda: len(driver.pods(app="web")) == 4 == len(driver.ready_pods(app="web")))
         await driver.settled()
         story.approve()
-        await story.completed(replicas=4)
+        story.total = 4
+        await story.completed()
 
 
 async def test_a_bad_version_stops_at_its_first_batch() -> None:
     async with cluster(nodes(2)) as driver:
         story = Story(driver)
         await story.start()
-        bad = template({"app": "web"}, image="bad", cpu="100m", annotations={"simulator.brim.dev/ready": "false"})
-        driver.patch("deployments.apps", "web", {"spec": {"template": bad}})
+        story.image("bad", ready=False)
         await driver.until(lambda: story.at == (1, "StepUpgrade"))
         await driver.settled()
         assert story.at == (1, "StepUpgrade")
@@ -233,17 +158,37 @@ async def test_a_jump_to_another_step() -> None:
         await story.start()
         story.image("new")
         await story.paused_at(1, 1)
-        live = driver.get(ROLLOUTS, "rollout")
-        assert live is not None
-        canary = {**live["status"]["canaryStatus"], "nextStepIndex": 3}
-        driver.store.update(ROLLOUTS, {**live, "status": {**live["status"], "canaryStatus": canary}})
+        story.tell(nextStepIndex=3)
         await story.completed()
 
 
-@pytest.mark.parametrize("spec", [{"strategy": {"blueGreen": {"steps": []}}}, {"workloadRef": {"kind": "CloneSet"}}])
-async def test_what_is_not_simulated_says_so(spec: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("threshold", "expected"), [(None, 0), (2, 2), ("20%", 1), ("21%", 2), ("0%", 0)])
+def test_pods_of_a_batch_that_need_not_be_ready(threshold: int | str | None, expected: int) -> None:
+    of_five = steps.tolerated(rollout({"replicas": "50%"}, failureThreshold=threshold), 5)
+    assert of_five == expected
+
+
+async def test_a_batch_goes_on_with_as_many_unready_pods_as_it_may_have() -> None:
+    async with cluster(nodes(2)) as driver:
+        story = Story(driver, marks.CLONESETS)
+        await story.start({"replicas": 5}, failureThreshold=1)
+        story.image("new", ready=False)
+        await driver.until(lambda: story.at == (1, "StepUpgrade") and story.told.get("canaryReplicas") == 2)
+        await driver.settled()
+        assert story.at == (1, "StepUpgrade"), "no more than the CloneSet may lack are replaced, and none is ready"
+
+
+STRANGE = {
+    "a kind that cannot be rolled out": ({"kind": "Job", "apiVersion": "batch/v1", "name": "web"}, "canary"),
+    "blue-green of a StatefulSet": ({"kind": "StatefulSet", "apiVersion": "apps/v1", "name": "web"}, "blueGreen"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+async def test_what_kruise_would_not_roll_out_says_so(name: str) -> None:
+    ref, style = STRANGE[name]
     async with cluster(nodes(1)) as driver:
-        body = rollout(*SEED)
-        driver.create(ROLLOUTS, {**body, "spec": json.loads(json.dumps({**body["spec"], **spec}))})
+        body = rollout({"replicas": "100%"}, style=style)
+        driver.create(ROLLOUTS, {**body, "spec": {**body["spec"], "workloadRef": ref}})
         story = Story(driver)
-        await driver.until(lambda: "simulated" in story.status.get("message", ""))
+        await driver.until(lambda: "not supported" in story.status.get("message", ""))

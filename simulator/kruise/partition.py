@@ -1,0 +1,80 @@
+"""In partition style: a workload with so many pods of its new template and no more, and how it is let go again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Final
+
+from simulator import objects
+from simulator.kruise import marks
+from simulator.objects import Object
+
+
+def held(shelf: str, workload: Object, size: int, total: int, revision: str) -> Object:
+    """size: pods that are to be of the new template, of so many in all."""
+    new = _HELD[shelf](workload, size, max(0, total - size), revision)
+    return marks.with_generation(new, workload)
+
+
+def released(shelf: str, workload: Object) -> Object:
+    """Without Kruise's marks: it rolls on by itself."""
+    return marks.with_generation(_RELEASED[shelf](marks.without_marks(workload), workload), workload)
+
+
+def _deployment(workload: Object, size: int, kept: int, revision: str) -> Object:
+    """Its pods are counted by the new ones."""
+    strategy = json.dumps({"rollingStyle": "Partition", "partition": size}, sort_keys=True)
+    return objects.with_annotations(workload, **{marks.STRATEGY: strategy})
+
+
+def _statefulset(workload: Object, size: int, kept: int, revision: str) -> Object:
+    return _rolling(workload, partition=kept)
+
+
+def _cloneset(workload: Object, size: int, kept: int, revision: str) -> Object:
+    return _strategy(workload, partition=kept, paused=False)
+
+
+def _daemonset(workload: Object, size: int, kept: int, revision: str) -> Object:
+    control = json.dumps({"partition": str(kept), "batch-revision": revision})
+    return _strategy(objects.with_annotations(workload, **{marks.DAEMON_CONTROL: control}), type="OnDelete")
+
+
+def _advanced(workload: Object, size: int, kept: int, revision: str) -> Object:
+    return _rolling(workload, partition=kept, paused=False)
+
+
+def _strategy(workload: Object, **changes: object) -> Object:
+    """The update strategy with fields set or (None) removed."""
+    merged = {**(workload["spec"].get("updateStrategy") or {}), **changes}
+    return objects.with_spec(workload, updateStrategy={k: v for k, v in merged.items() if v is not None})
+
+
+def _rolling(workload: Object, **changes: object) -> Object:
+    strategy = workload["spec"].get("updateStrategy") or {}
+    return _strategy(workload, rollingUpdate={**(strategy.get("rollingUpdate") or {}), **changes})
+
+
+def _free_deployment(workload: Object, marked: Object) -> Object:
+    return {**workload, "spec": {key: value for key, value in workload["spec"].items() if key != "paused"}}
+
+
+def _free_daemonset(workload: Object, marked: Object) -> Object:
+    return _strategy(workload, type=objects.annotations(marked).get(marks.DAEMON_ORIGINAL, "RollingUpdate"))
+
+
+_HELD: Final[dict[str, Callable[[Object, int, int, str], Object]]] = {
+    marks.DEPLOYMENTS: _deployment,
+    marks.STATEFULSETS: _statefulset,
+    marks.CLONESETS: _cloneset,
+    marks.DAEMONSETS: _daemonset,
+    marks.ADVANCED_DAEMONSETS: _advanced,
+}
+_RELEASED: Final[dict[str, Callable[[Object, Object], Object]]] = {
+    marks.DEPLOYMENTS: _free_deployment,
+    marks.STATEFULSETS: lambda workload, _: _rolling(workload, partition=0),
+    marks.CLONESETS: lambda workload, _: _strategy(workload, partition=0, paused=False),
+    marks.DAEMONSETS: _free_daemonset,
+    marks.ADVANCED_DAEMONSETS: lambda workload, _: _rolling(workload, partition=0, paused=False),
+}
