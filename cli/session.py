@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import json
 import logging
+import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from pydantic import JsonValue
 
 from cli import connection, manifests
 from cli.connection import Target
-from shared import logs
+from shared import logs, telemetry
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.contracts.outcome import FieldFault
@@ -34,6 +36,14 @@ Form = Literal["json", "yaml"]
 INTAKE = 30.0  # seconds for an answer of the intake
 UNSERVED = 5.0  # seconds in which a service must be there
 ASK_AGAIN = 0.1  # seconds between two questions until it is
+
+
+def who() -> str:
+    """Whoever runs this command, as the system names them. In containers a user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"uid {os.getuid()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +119,14 @@ def target_of(server: str | None, data: Path | None) -> Target:
 def run_connected(target: Target, use: Callable[[Session], Awaitable[T]]) -> T:
     """Run one coroutine with a session of its own, and return its result."""
 
+    context = click.get_current_context(silent=True)
+    name = context.command_path if context is not None else "brim"
+
     async def run() -> T:
-        async with connection.connect(target) as bus:
+        async with (
+            telemetry.command(target.settings.telemetry, name, {"enduser.id": who()}),
+            connection.connect(target) as bus,
+        ):
             with _telling_of_the_bus():
                 return await use(Session(bus, target.clock, target))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pydantic import JsonValue
@@ -11,10 +12,15 @@ from cli.fleet_tables import shares_text
 from cli.tables import Paint
 from shared.bus import Message
 from shared.clock import rfc3339
+from shared.contracts.action import Acted, Verb
+from shared.contracts.desired import Desired
 from shared.contracts.outcome import Outcome, Rejected
 from shared.contracts.placement import Placement
 from shared.contracts.refs import ObjectRef
 from shared.errors import Fault
+
+NOBODY = "somebody unnamed"
+_DONE: Mapping[Verb, str] = {"approve": "approved"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,7 +54,7 @@ class Line:
 
 
 def line_of(message: Message) -> Line | None:
-    """The line of one message of PLACEMENT, OUTCOME or REJECTED; None for a tombstone. Raises Invalid."""
+    """The line of one message; None for one that tells of nothing that happened. Raises Invalid."""
     if message.removed:
         return None
     match message.subject.split(".")[1]:
@@ -58,6 +64,10 @@ def line_of(message: Message) -> Line | None:
             return _became(Outcome.decode(message.data))
         case "rejected":
             return _refused(Rejected.decode(message.data))
+        case "desired":
+            return _asked(Desired.decode(message.data))
+        case "acted":
+            return _acted(Acted.decode(message.data))
     return None
 
 
@@ -73,6 +83,23 @@ def _placed(placement: Placement) -> Line:
 def _became(outcome: Outcome) -> Line:
     told = f"in {outcome.member}" + (f": {outcome.message}" if outcome.message else "")
     return Line(outcome.at, outcome.result, str(outcome.ref), told, outcome.ref)
+
+
+def _asked(desired: Desired) -> Line | None:
+    """Commands alone: what manifests change is told by the placements that follow."""
+    asked = desired.asked
+    if asked is None:
+        return None
+    where = f"in {', '.join(asked.members)}" if asked.members else "everywhere"
+    told = f"{where}, to revision {asked.revision}" if asked.revision else where
+    return Line(desired.changed_at, asked.change, str(desired.ref), f"{told}, by {asked.who or NOBODY}", desired.ref)
+
+
+def _acted(acted: Acted) -> Line:
+    what = _DONE[acted.verb] if acted.done else acted.verb
+    where = f"in {acted.member}, " if acted.member else ""
+    outcome = acted.message if acted.done else f"not done: {acted.message}"
+    return Line(acted.at, what, str(acted.ref), f"{where}by {acted.who or NOBODY}: {outcome}", acted.ref)
 
 
 def _refused(rejected: Rejected) -> Line:

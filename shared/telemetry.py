@@ -9,8 +9,8 @@ link to what caused them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -91,15 +91,19 @@ def _finished(span: ReadableSpan) -> FinishedSpan:
     )
 
 
-def setup(settings: TelemetrySettings, *, service: str) -> None:
-    """Begin to record and export spans, where an endpoint is set. Calling it again changes nothing."""
+def setup(settings: TelemetrySettings, *, service: str) -> bool:
+    """Begin to record and export spans, where an endpoint is set. Calling it again changes nothing.
+
+    Returns whether it began now.
+    """
     if not settings.otlp_endpoint or _tracing.provider is not None:
-        return
-    # Loaded where it is used alone: no command of the command line exports, and each starts sooner without it.
+        return False
+    # Loaded where it is used alone: a command that exports nothing starts sooner without it.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint.rstrip("/") + "/v1/traces", timeout=10)
     _record(BatchSpanProcessor(exporter), service, settings.sample_ratio)
+    return True
 
 
 def _record(processor: SpanProcessor, service: str, ratio: float) -> None:
@@ -126,6 +130,19 @@ async def shutdown(*, timeout: float = 5.0) -> None:
 
     threading.Thread(target=close, name="telemetry-shutdown", daemon=True).start()
     await anyio.to_thread.run_sync(done.wait, timeout)
+
+
+@asynccontextmanager
+async def command(settings: TelemetrySettings, name: str, attributes: Attributes) -> AsyncIterator[None]:
+    """Run one command as the root of a trace, which all that it asks for continues. What it recorded is sent before
+    it ends, where an endpoint is set."""
+    own = setup(settings, service="cli")
+    try:
+        with span(name, attributes=attributes):
+            yield
+    finally:
+        if own:
+            await shutdown()
 
 
 @contextmanager

@@ -17,7 +17,13 @@ from shared.bus import Message
 from shared.contracts.outcome import Rejected
 from shared.errors import Invalid
 
-STREAMS = {"PLACEMENT": "brim.placement.>", "OUTCOME": "brim.outcome.>", "REJECTED": "brim.rejected.>"}
+STREAMS = {
+    "DESIRED": "brim.desired.>",
+    "ACTED": "brim.acted.>",
+    "PLACEMENT": "brim.placement.>",
+    "OUTCOME": "brim.outcome.>",
+    "REJECTED": "brim.rejected.>",
+}
 WIDEST = 60  # columns for the name of an object, at most
 
 Takes = Callable[[Line], bool]
@@ -37,7 +43,8 @@ Takes = Callable[[Line], bool]
 @output_option("json", otherwise="a line for each event")
 @connected
 async def events(session: Session, words: tuple[str, ...], follow: bool, namespace: str, output: str | None) -> None:
-    """Show what happened: placements, rebalances, outcomes in members, refused messages, oldest first. Times are UTC.
+    """Show what happened: placements, rebalances, outcomes in members, who approved, undid or paused what, refused
+    messages, oldest first. Times are UTC.
 
     What Kubernetes itself tells of its objects is shown by `brim get events -M`.
 

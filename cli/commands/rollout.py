@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,16 +14,16 @@ from cli.completion import complete_members, complete_words
 from cli.naming import find_desired, split
 from cli.options import namespace_option
 from cli.rollouts import history_table, rollout_table, waves_line, workload_table
-from cli.session import Session, connected, echo_as, output_option, warn
+from cli.session import Session, connected, echo_as, output_option, who
 from cli.tables import render
 from shared.contracts import subjects
-from shared.contracts.action import Action
+from shared.contracts.action import CATCHING_UP, Action
 from shared.contracts.desired import Revision
 from shared.contracts.fleet_rollout import FleetRollout, is_fleet_rollout
 from shared.contracts.refs import ObjectRef
 from shared.contracts.rollout import Rollout, is_rollout
 from shared.contracts.status import Status
-from shared.contracts.submit import Roll
+from shared.contracts.submit import Accepted, Roll
 from shared.errors import BusUnavailable, NotFound, Refused
 
 WATCH_EVERY = 1.0  # seconds between two looks
@@ -196,7 +195,7 @@ async def approve(
             verb="approve",
             ref=ref,
             members=chosen,
-            who=getpass.getuser(),
+            who=who(),
             catch_up=catch_up,
             asked_at=session.now,
         )
@@ -211,11 +210,20 @@ async def _acted(session: Session, action: Action) -> bool:
     for one in told:
         where = f"cluster({one.member}): " if one.member else ""
         click.echo(f"{where}rollout.rollouts.kruise.io/{action.ref.name} {one.message}", err=not one.done)
-    if not ended and action.catch_up:
-        warn("members that are away are approved when they are back")
-    elif not ended:
+    if not ended:
         raise BusUnavailable("nobody answered for every member in time: does `brim run executor` run?")
-    return ended and any(not one.done for one in told)
+    return any(not one.done and one.code != CATCHING_UP for one in told)
+
+
+async def _carried_out(session: Session, entry: Accepted, members: Sequence[str]) -> bool:
+    """A line per member. Whether any has not done it; it is a lasting wish, so that members that are away follow."""
+    what = f"{entry.ref.kind.lower()}/{entry.ref.name} {entry.change}"
+    found = await acting.carried_out(session.bus, entry, members)
+    if not found:
+        click.echo(what)
+    for member, told in found.items():
+        click.echo(f"cluster({member}): {what}{f', but not yet there: {told}' if told else ''}", err=bool(told))
+    return any(found.values())
 
 
 def _rolling(verb: str, summary: str, example: str, *options: Callable[..., Any]) -> None:
@@ -231,13 +239,15 @@ def _rolling(verb: str, summary: str, example: str, *options: Callable[..., Any]
         to_revision: int | None = None,
     ) -> None:
         chosen = await _members(session, members, all_members)
+        failed = False
         for kind, name in split(words):
             ref = await find_desired(session.bus, kind, name, namespace)
-            request = Roll.model_validate({"verb": verb, "ref": ref, "members": chosen, "revision": to_revision})
-            answer = await session.submit(subjects.ROLL, request.encode())
-            where = f" in {', '.join(chosen)}" if chosen else ""
+            asked = {"verb": verb, "ref": ref, "members": chosen, "revision": to_revision, "who": who()}
+            answer = await session.submit(subjects.ROLL, Roll.model_validate(asked).encode())
             for entry in answer.accepted:
-                click.echo(f"{entry.ref.kind.lower()}/{entry.ref.name} {entry.change}{where}")
+                failed |= await _carried_out(session, entry, chosen)
+        if failed:
+            raise click.exceptions.Exit(1)
 
     body.__doc__ = f"{summary}\n\n\b\nExample:\n  {example}\n"
     decorated: Callable[..., Any] = where_options(namespace_option(body))

@@ -147,7 +147,10 @@ class Executor:
             del self._running[name]
 
     def _members_with(self, ref: ObjectRef) -> tuple[str, ...]:
-        return self._members_of.get(ref.key, ())
+        """Those that are to hold it; not where it is being removed."""
+        message = self._placements.get(subjects.placement(ref))
+        placement = self._read(message) if message is not None else None
+        return tuple(share.member for share in placement.shares if share.present) if placement is not None else ()
 
     async def _approve(self, member: str, action: Action) -> Acted:
         """Raises MemberUnavailable for one that is no member (any more)."""

@@ -21,10 +21,10 @@ async def approve(client: MemberClient, action: Action, now: float) -> Acted:
         try:
             return await _try(client, action, now)
         except NotFound:
-            return _said(client, action, False, "NotFound", f"{action.ref} is not there")
+            return _said(client, action, now, f"{action.ref} is not there", "NotFound")
         except WriteConflict:
             continue
-    return _said(client, action, False, "Unsettled", f"{action.ref} changes faster than it can be approved")
+    return _said(client, action, now, f"{action.ref} changes faster than it can be approved", "Unsettled")
 
 
 async def _try(client: MemberClient, action: Action, now: float) -> Acted:
@@ -35,12 +35,13 @@ async def _try(client: MemberClient, action: Action, now: float) -> Acted:
     if refused is not None:
         done = await _done_before(client, event)
         if done:
-            return _said(client, action, True, "", f"step {done} of {step.steps} was approved")
-        return _said(client, action, False, *refused)
+            return _said(client, action, now, f"step {done} of {step.steps} was approved")
+        code, message = refused
+        return _said(client, action, now, message, code)
     if not await _is_about(client, event, step):
-        return _said(client, action, True, "", "this approval was for an earlier step, which is over")
+        return _said(client, action, now, "this approval was for an earlier step, which is over")
     await client.merge_patch(action.ref, rollouts.approval(step), subresource="status", manager="brim-approve")
-    return _said(client, action, True, "", f"step {step.index} of {step.steps} approved")
+    return _said(client, action, now, f"step {step.index} of {step.steps} approved")
 
 
 async def _is_about(client: MemberClient, event: JsonObject, step: Step) -> bool:
@@ -61,5 +62,6 @@ async def _done_before(client: MemberClient, event: JsonObject) -> int:
         return 0
 
 
-def _said(client: MemberClient, action: Action, done: bool, code: str, message: str) -> Acted:
-    return Acted(id=action.id, member=client.member, done=done, code=code, message=message)
+def _said(client: MemberClient, action: Action, now: float, message: str, code: str = "") -> Acted:
+    """code: why it was not done."""
+    return Acted.of(action, now, member=client.member, done=not code, code=code, message=message)

@@ -104,6 +104,7 @@ class Leader:
             held_uid=lambda key: self.state.held_uid(key, epoch.value),
             held_in=self._held_in,
             has_revision=lambda uid, number: self._tidying.has_revision(uid, number),
+            before=lambda desired: self.state.before(desired.ref.key, desired.uid, desired.revision),
             metrics=metrics,
         )
         self._gates = Gates(self.state, self._following.rollouts, clock, self._deciding.wake)

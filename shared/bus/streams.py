@@ -122,6 +122,14 @@ ACTION = StreamSpec(
     max_bytes=16 * MIB,
     discard="new",
 )
+ACTED = StreamSpec(
+    "ACTED",
+    ("brim.acted.>",),
+    "brim.acted.<id>.<member>",
+    history=1,
+    max_age=7 * DAY,
+    max_bytes=64 * MIB,
+)
 COST = StreamSpec(
     "COST",
     ("brim.cost.>",),
@@ -152,6 +160,7 @@ STREAMS: Mapping[str, StreamSpec] = {
         BINDING,
         REBALANCE,
         ACTION,
+        ACTED,
         COST,
         OUTCOME,
         REJECTED,

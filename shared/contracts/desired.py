@@ -20,6 +20,16 @@ class Tombstone(Part):
     preserve: bool = False
 
 
+class Asked(Part):
+    """The command that a change carries out. change: what it did. members: where; empty is everywhere. revision: that
+    members went back to, 0 for none. who: a name for people, as whoever asked gave it."""
+
+    change: Literal["undone", "restarted", "paused", "resumed"]
+    who: str = ""
+    members: tuple[str, ...] = ()
+    revision: int = 0
+
+
 class Desired(Contract):
     """The newest accepted state of one object: a workload, a policy, a member (`Cluster`), anything else.
 
@@ -29,6 +39,8 @@ class Desired(Contract):
     placement still names is in REVISION.
     manifest: normalised JSON of what the user wrote; in a tombstone the last one.
     pins: the older revision that a member stays at ("*": every member) until a newer template comes.
+    same_since: the revision from which on templates differ by restarts alone; 0 for `revision` itself.
+    asked: the command that made this generation, None where a manifest or a scale did.
     """
 
     TYPE: ClassVar[str] = "dev.brim.desired.v1"
@@ -42,6 +54,8 @@ class Desired(Contract):
     created_at: float
     changed_at: float
     pins: dict[str, int] = {}
+    same_since: int = Field(0, ge=0)
+    asked: Asked | None = None
     deleted: Tombstone | None = None
 
 

@@ -81,7 +81,7 @@ class Strategy(_Loose):
     @classmethod
     def _grow(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         if not 1 <= len(steps) <= MAX_STEPS:
-            raise ValueError(f"give 1 to {MAX_STEPS} steps, such as replicas: 10%")
+            raise ValueError(f"{len(steps)} steps are given: give 1 to {MAX_STEPS}, such as replicas: 10%")
         for number, (before, after) in enumerate(pairwise(steps)):
             if _shrinks(before.replicas, after.replicas):
                 raise ValueError(

@@ -151,9 +151,14 @@ def actions(service: str) -> str:
     return f"brim.action.{encode(service)}.>"
 
 
-def acted(identifier: str) -> str:
-    """Where it is said what came of an action; kept by nobody."""
-    return f"brim.acted.{encode(identifier)}"
+def acting(identifier: str) -> str:
+    """Where whoever asks for an action hears what comes of it; kept by nobody."""
+    return f"brim.acting.{encode(identifier)}"
+
+
+def acted(identifier: str, member: str) -> str:
+    """What came of an action in one member."""
+    return f"brim.acted.{encode(identifier)}.{encode(member)}"
 
 
 def outcome(member: str, ref: ObjectRef) -> str:

@@ -46,7 +46,8 @@ class Roll(Contract):
 
     undo: the members stay at `revision` (default: the one before the newest) until a newer template comes; on a
     Rollout or FleetRollout it is about its workload. restart: a new revision of the same template. pause, resume: of a
-    Rollout or FleetRollout. abort: undo, and pause. members: empty is every member, those that join later too.
+    Rollout or FleetRollout. abort: undo, and pause. members: empty is every member, those that join later too. who: a
+    name for people, as whoever asks gives it.
     """
 
     TYPE: ClassVar[str] = "dev.brim.roll.v1"
@@ -55,6 +56,7 @@ class Roll(Contract):
     ref: ObjectRef
     members: tuple[str, ...] = ()
     revision: int | None = None
+    who: str = ""
 
 
 Changed: TypeAlias = Literal[

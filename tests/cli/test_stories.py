@@ -6,7 +6,9 @@ import pytest
 
 from cli.stories import Line, as_text, line_of
 from shared.bus import Message
+from shared.contracts.action import Acted, Action
 from shared.contracts.base import Contract
+from shared.contracts.desired import Asked, Desired
 from shared.contracts.outcome import FieldFault, Outcome, Rejected
 from shared.contracts.placement import Placement, Share
 from shared.contracts.refs import ObjectRef, Order
@@ -37,6 +39,14 @@ REFUSED = Rejected(
     ),
     excerpt="kind:\n  Deployment",
 )
+
+
+ROLLOUT = ObjectRef(group="rollouts.kruise.io", version="v1beta1", kind="Rollout", namespace="test", name="web")
+ACTION = Action(id="5f", verb="approve", ref=ROLLOUT, who="ada", asked_at=NOW)
+
+
+def asked(what: Asked | None) -> Desired:
+    return Desired(ref=REF, uid="u", generation=2, order=ORDER, manifest={}, created_at=NOW, changed_at=NOW, asked=what)
 
 
 def told(subject: str, contract: Contract) -> str:
@@ -74,11 +84,35 @@ def told(subject: str, contract: Contract) -> str:
             "rejected    brim.submit.apply     by scheduler: Deployment test/web: spec.replicas: it is -1; "
             "document 2: it is a text",
         ),
+        (
+            "brim.desired.x",
+            asked(Asked(change="undone", who="ada", members=("idc", "ack"), revision=1)),
+            "undone      Deployment test/web   in idc, ack, to revision 1, by ada",
+        ),
+        (
+            "brim.desired.x",
+            asked(Asked(change="paused")),
+            "paused      Deployment test/web   everywhere, by somebody unnamed",
+        ),
+        (
+            "brim.acted.5f.idc",
+            Acted.of(ACTION, NOW, member="idc", done=True, message="step 1 of 3 approved"),
+            "approved    Rollout test/web      in idc, by ada: step 1 of 3 approved",
+        ),
+        (
+            "brim.acted.5f.idc",
+            Acted.of(ACTION, NOW, member="idc", done=False, code="NotPaused", message="it is not paused"),
+            "approve     Rollout test/web      in idc, by ada: not done: it is not paused",
+        ),
     ],
-    ids=["placed", "rebalanced", "applied", "failed", "rejected"],
+    ids=["placed", "rebalanced", "applied", "failed", "rejected", "undone", "paused", "approved", "not approved"],
 )
 def test_every_message_is_one_line(subject: str, contract: Contract, text: str) -> None:
     assert told(subject, contract) == f"2026-01-01 00:00:00  {text}"
+
+
+def test_what_a_manifest_changed_is_told_by_what_follows() -> None:
+    assert line_of(Message(subject="brim.desired.x", data=asked(None).encode())) is None
 
 
 def test_lines_stand_in_the_order_of_time() -> None:

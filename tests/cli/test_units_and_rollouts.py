@@ -54,10 +54,15 @@ async def test_revisions_are_listed_undone_in_one_member_and_restarted(tmp_path:
         assert [row[0] for row in history.rows] == ["2", "1"]
 
         undone = await brim("rollout", "undo", "web-demo", "-m", "ack")
-        assert undone.lines == ["deployment/web-demo undone in ack"]
+        assert undone.lines == ["cluster(ack): deployment/web-demo undone"]
         status = await until(brim, "rollout", "status", "web-demo", shows="held back")
         assert {row[0]: row[1] for row in status.rows[1:]} == {"idc": "2", "ack": "1"}
-        assert (await brim("rollout", "restart", "web-demo")).lines == ["deployment/web-demo restarted"]
+        refused = await brim("rollout", "restart", "web-demo")
+        assert refused.status == 1
+        assert "ack was taken back to revision 1 and would go forward to revision 2 again" in refused.err
+        assert (await brim("rollout", "restart", "web-demo", "-m", "idc")).lines == [
+            "cluster(idc): deployment/web-demo restarted"
+        ]
         found = json.loads((await brim("get", "deploy", "web-demo", "-o", "json")).out)
         annotations = found["spec"]["template"]["metadata"]["annotations"]
         assert "kubectl.kubernetes.io/restartedAt" in annotations

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from cli import manifests
 from cli.demo import versions
-from cli.demo.observer import DEPLOYMENTS, ROLLOUTS
+from cli.demo.observer import DEPLOYMENTS, ROLLOUTS, names
 from cli.json_values import object_of, table_of, text
 from cli.up import example
 from shared import fleet as fleet_file
@@ -137,6 +137,12 @@ class Show:
             step = f"{text(canary, 'currentStepIndex')} {text(canary, 'currentStepState')}"
             found[entry.member] = step if phase == "Progressing" else phase
         return found
+
+    def at_rest(self) -> bool:
+        return set(self.steps().values()) == {"Healthy"}
+
+    def pods(self, member: str) -> frozenset[str]:
+        return names(self.play.observer.pods("demo", self.app, member))
 
     def kruise(self, member: str) -> dict[str, object]:
         """The parts of the Deployment that Kruise owns."""

@@ -46,10 +46,13 @@ class TestCore:
             "status": {holder: {"currentStepState": "StepReady"}},
         }
 
-    @pytest.mark.parametrize("state", ["StepUpgrade", "StepReady", "Completed", ""])
-    def test_nothing_else_can(self, state: str) -> None:
+    @pytest.mark.parametrize(
+        ("state", "code"),
+        [("StepUpgrade", "NotYetPaused"), ("StepReady", "NotPaused"), ("Completed", "NotPaused"), ("", "NotPaused")],
+    )
+    def test_nothing_else_can(self, state: str, code: str) -> None:
         live = {**rollout(), "status": {"canaryStatus": {"currentStepIndex": 1, "currentStepState": state}}}
-        assert rollouts.refusal(live) == ("NotPaused", NOT_PAUSED)
+        assert rollouts.refusal(live) == (code, NOT_PAUSED)
 
     def test_a_rollout_that_has_no_status_yet(self) -> None:
         assert rollouts.refusal(rollout()) == ("NotPaused", NOT_PAUSED)
@@ -90,7 +93,7 @@ class Fleet:
     async def ask(self, *members: str, **fields: Any) -> list[Acted]:
         """Publish an action and wait for all that is said of it."""
         given = {"id": "one", "verb": "approve", "ref": REF, "members": members, "who": "ada", **fields}
-        action = Action(reply=subjects.acted(given["id"]), asked_at=1.0, **given)
+        action = Action(reply=subjects.acting(given["id"]), asked_at=1.0, **given)
         said: list[Acted] = []
         ended = anyio.Event()
 
@@ -110,6 +113,11 @@ class Fleet:
             group.cancel_scope.cancel()
         return sorted((one for one in said if one.member or not one.done), key=lambda one: one.member)
 
+    async def kept(self, action: str, member: str) -> Acted:
+        """What the stream says of it."""
+        message = await self.world.bus.last("ACTED", subjects.acted(action, member))
+        return Acted.decode(message.data)
+
     def events(self, member: str) -> list[str]:
         found = self.world.members[member].store.every("events")
         return [event["message"] for event in found if event["reason"] == "Approved"]
@@ -122,7 +130,7 @@ async def test_every_member_is_tried_and_told_of(world: Any) -> None:
         await fleet.stand("cloud", 1, "StepUpgrade")
         cloud, idc = await fleet.ask()
         assert (idc.done, idc.message) == (True, "step 1 of 3 approved")
-        assert (cloud.done, cloud.code, cloud.message) == (False, "NotPaused", NOT_PAUSED)
+        assert (cloud.done, cloud.code, cloud.message) == (False, "NotYetPaused", NOT_PAUSED)
         assert await fleet.state("idc") == "StepReady"
         assert await fleet.state("cloud") == "StepUpgrade"
 
@@ -183,13 +191,60 @@ async def test_a_member_that_is_away_is_told_of_and_caught_up_only_if_asked_for(
         (acted,) = await fleet.ask()
         assert (acted.done, acted.member) == (False, "idc")
         await eventually(lambda: _is_empty(w))
-        action = Action(id="two", verb="approve", ref=REF, catch_up=True, asked_at=1.0)
-        await w.bus.publish(subjects.action("executor", "approve"), action.encode())
-        hits = rule.hits
-        await eventually(lambda: rule.hits > hits)
+        (acted,) = await fleet.ask(id="two", catch_up=True)
+        assert (acted.done, acted.code) == (False, "CatchingUp")
+        assert "it is approved when it is back" in acted.message
         w.members["idc"].faults.clear(rule)
         await eventually(lambda: _is_empty(w))
         assert await fleet.state("idc") == "StepReady"
+        kept = await fleet.kept("two", "idc")
+        assert (kept.done, kept.message, kept.who) == (True, "step 1 of 3 approved", "ada")
+
+
+async def test_a_member_that_comes_back_is_approved_once_it_pauses(world: Any, eventually: Any) -> None:
+    """It missed the new version as well: it is on its way to the step that the approval was about."""
+    async with world("idc", "cloud") as w, w.executor():
+        fleet = Fleet(w)
+        await fleet.start("idc", "cloud")
+        rule = w.members["idc"].faults.answer(503, path="/rollouts/")
+        await fleet.ask(catch_up=True)
+        w.members["idc"].faults.clear(rule)
+        await fleet.stand("idc", 1, "StepUpgrade")
+        await fleet.stand("cloud", 2, "StepPaused")
+        told = (await w.bus.stream_info("ACTED")).last_sequence
+
+        async def tried_again() -> bool:
+            return bool((await w.bus.stream_info("ACTED")).last_sequence > told)
+
+        await eventually(tried_again)
+        await fleet.stand("idc", 1, "StepPaused")
+        await eventually(lambda: _is_empty(w))
+        assert await fleet.state("idc") == "StepReady"
+        assert await fleet.state("cloud") == "StepPaused", "it had its approval"
+
+
+async def test_what_was_done_is_kept_with_who_did_it(world: Any) -> None:
+    async with world("idc", "cloud") as w, w.executor():
+        fleet = Fleet(w)
+        await fleet.start("idc", "cloud")
+        await fleet.stand("cloud", 1, "StepReady")
+        await fleet.ask()
+        idc, cloud = await fleet.kept("one", "idc"), await fleet.kept("one", "cloud")
+        assert (idc.done, idc.verb, idc.ref, idc.who) == (True, "approve", REF, "ada")
+        assert (cloud.done, cloud.code, cloud.who) == (False, "NotPaused", "ada")
+
+
+async def test_where_it_is_being_removed_nothing_is_approved(world: Any) -> None:
+    async with world("idc", "cloud") as w, w.executor():
+        fleet = Fleet(w)
+        await fleet.start("idc", "cloud")
+        rule = w.members["cloud"].faults.answer(503, path="/rollouts/")
+        shares = [Share(member="idc"), Share(member="cloud", present=False)]
+        placement = await w.place(rollout(), *shares, whole=True)
+        await w.said("cloud", placement, "retrying")
+        (acted,) = await fleet.ask()
+        assert (acted.member, acted.done) == ("idc", True)
+        w.members["cloud"].faults.clear(rule)
 
 
 async def test_a_broken_action_lands_in_rejected(world: Any, eventually: Any) -> None:

@@ -52,6 +52,7 @@ class Desk:
             advise=lambda sound: {checked.ref.key: ("think twice",) for checked in sound},
             is_rolling=lambda _key: False,
             has_revision=lambda _uid, _number: True,
+            before=lambda _desired: 0,
             held_uid=lambda _key: "",
             held_in=lambda _member: 0,
             metrics=SchedulerMetrics(Metrics("scheduler")),

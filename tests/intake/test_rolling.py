@@ -11,7 +11,7 @@ import pytest
 from services.scheduler.intake import rolling
 from services.scheduler.intake.changes import Stamp, Verdict
 from shared.contracts.annotations import PAUSED_ANNOTATION
-from shared.contracts.desired import Desired
+from shared.contracts.desired import Asked, Desired
 from shared.contracts.refs import ObjectRef
 from shared.contracts.submit import Roll
 from tests.intake.test_changes import CLUSTER, WEB, Desk, web
@@ -27,6 +27,7 @@ class RollDesk(Desk):
     def __init__(self) -> None:
         super().__init__()
         self.kept = {1, 2}
+        self.before = 0
         self.apply(CLUSTER)
         self.apply(CLUSTER.replace("idc", "ack"))
         for image in ("a", "b", "c"):
@@ -48,7 +49,8 @@ class RollDesk(Desk):
 
     @property
     def stamp(self) -> Stamp:
-        return replace(super().stamp, has_revision=lambda _uid, number: number in self.kept)
+        kept, before = self.kept, self.before
+        return replace(super().stamp, has_revision=lambda _uid, number: number in kept, before=lambda _desired: before)
 
     def roll(self, verb: str, *members: str, ref: ObjectRef = WEB, **fields: Any) -> Verdict:
         request = Roll.model_validate({"verb": verb, "ref": ref, "members": members, **fields})
@@ -79,6 +81,19 @@ class TestUndo:
         desk.roll("undo", "idc", revision=1)
         desk.roll("undo", "ack")
         assert desk.desired().pins == {"idc": 1, "ack": 2}
+
+    def test_the_one_before_is_what_members_had_until_the_newest_came(self) -> None:
+        desk = RollDesk()
+        desk.before = 1  # revision 2 was replaced before it reached them all
+        desk.roll("undo")
+        assert desk.desired().pins == {"*": 1}
+
+    def test_who_asked_for_it_is_kept_until_something_else_changes(self) -> None:
+        desk = RollDesk()
+        desk.roll("undo", "idc", who="ada")
+        assert desk.desired().asked == Asked(change="undone", who="ada", members=("idc",), revision=2)
+        desk.scale(7)
+        assert desk.desired().asked is None
 
     def test_twice_is_once(self) -> None:
         desk = RollDesk()
@@ -126,6 +141,34 @@ class TestRestart:
         desk = RollDesk()
         desk.roll("restart", "idc")
         assert desk.desired().pins == {"*": 3, "idc": 4}
+        desk.now += 60
+        desk.roll("restart", "ack")
+        assert desk.desired().pins == {"*": 3, "idc": 4, "ack": 5}
+        desk.now += 60
+        desk.roll("restart")
+        assert (desk.desired().pins, desk.desired().revision) == ({}, 6)
+
+    @pytest.mark.parametrize("members", [(), ("idc",), ("ack", "idc")])
+    def test_what_was_taken_back_does_not_go_forward_by_it(self, members: tuple[str, ...]) -> None:
+        desk = RollDesk()
+        desk.roll("undo", "idc")
+        desk.now += 60
+        (fault,) = desk.roll("restart", *members).faults
+        assert fault.code == "TakenBack"
+        assert "idc was taken back to revision 2 and would go forward to revision 3 again" in fault.message
+        desk.roll("restart", "ack")
+        desk.now += 60
+        desk.roll("restart", "ack")
+        assert desk.desired().pins == {"*": 3, "idc": 2, "ack": 5}
+        assert codes(desk.roll("restart", *members)) == ["TakenBack"]
+
+    def test_a_fleet_that_was_taken_back_is_not_restarted_forward(self) -> None:
+        desk = RollDesk()
+        desk.roll("undo")
+        (fault,) = desk.roll("restart").faults
+        assert fault.message.startswith("every member was taken back to revision 2")
+        desk.apply(web(image="d"))
+        assert desk.roll("restart").faults == []
 
 
 class TestPause:
@@ -150,6 +193,8 @@ class TestPause:
         desk = RollDesk()
         desk.roll("pause", ref=ROLLOUT)
         assert codes(desk.roll("resume", "idc", ref=ROLLOUT)) == ["PausedEverywhere"]
+        (write,) = desk.roll("pause", "idc", ref=ROLLOUT).writes
+        assert write.change == "unchanged"
 
     def test_waves(self) -> None:
         desk = RollDesk()

@@ -281,10 +281,33 @@ class TestPeople:
         story.settle()
         assert story.new == {"edge", "ack", "eu"}
 
-    def test_a_pin_for_all_of_them(self) -> None:
+    def test_a_wave_does_not_go_on_without_a_member_that_was_taken_back(self) -> None:
+        story = Story()
+        story.settle()
+        story.pins = {"edge": 1}
+        story.settle()
+        story.now += 5000
+        before = story.state
+        story.settle()
+        assert (story.new, story.standing, story.state) == (set(), (0, "running"), before)
+        assert story.reasons == (("WaveWaits", "it was taken back to revision 1", "edge"),)
+
+    def test_what_was_taken_back_everywhere_is_over(self) -> None:
+        story = Story()
+        story.settle()
+        story.pins = {ALL: 1}
+        story.settle()
+        assert (story.new, story.standing, story.due) == (set(), (0, "undone"), None)
+        assert story.state is not None
+        assert story.state.message == "every member was taken back to revision 1"
+        story.newest, story.pins = 3, {}
+        story.settle()
+        assert (story.new, story.standing) == ({"edge"}, (0, "baking"))
+
+    def test_one_member_that_is_restarted_begins_no_waves(self) -> None:
         story = Story(pins={ALL: 1, "edge": 2})
         story.settle()
-        assert story.new == {"edge"}
+        assert (story.new, story.state) == ({"edge"}, None)
 
 
 class TestMembership:

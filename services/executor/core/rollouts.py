@@ -6,6 +6,7 @@ Kruise's documented way is a merge patch of the status that sets the state of a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from services.executor.core.events import event_about
 from services.executor.core.live import mapping, text
@@ -14,6 +15,9 @@ from shared.contracts.annotations import TRACEPARENT_ANNOTATION
 from shared.contracts.base import JsonObject
 from shared.contracts.refs import ObjectRef
 from shared.contracts.rollout import GROUP, KIND, VERSION
+
+NOT_YET: Final = "NotYetPaused"  # code of a refusal: it is on its way to where it pauses
+_ON_ITS_WAY: Final = frozenset({"BeforeStepUpgrade", "StepUpgrade", "StepTrafficRouting", "StepMetricsAnalysis"})
 
 STEP_ANNOTATION = "brim.dev/step"  # on the event of an approval: the step that was approved
 SOURCE = "brim"
@@ -55,7 +59,8 @@ def refusal(live: JsonObject) -> tuple[str, str] | None:
     step = step_of(live)
     if step.is_paused:
         return None
-    return "NotPaused", "does not allow to approve, because current canary state is not 'StepPaused'"
+    code = NOT_YET if step.state in _ON_ITS_WAY else "NotPaused"
+    return code, "does not allow to approve, because current canary state is not 'StepPaused'"
 
 
 def approval(step: Step) -> JsonObject:

@@ -225,6 +225,12 @@ class SchedulerState:
         """Those in force, of everything that is known."""
         return self._records.placements()
 
+    def before(self, key: WorkloadKey, uid: str, revision: int) -> int:
+        """The revision that members had until this one came; 0 where no placement says so."""
+        placement = self._records.peek(key).placement
+        same = placement is not None and (placement.uid, placement.revision) == (uid, revision)
+        return placement.before if placement is not None and same else 0
+
     def is_known(self, key: WorkloadKey) -> bool:
         """Somebody wants it, or did, and it is not gone yet."""
         record = self._records.peek(key)

@@ -120,12 +120,17 @@ class _Turn:
     state: Waves
     before: int
     now: float
+    pins: Mapping[str, int]
     targets: dict[str, int] = field(default_factory=dict)
     reasons: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
     def wave(self) -> Wave:
         return self.plan.waves[self.state.wave] if self.state.wave < len(self.plan.waves) else Wave("rest")
+
+    def taken_back(self, update: Update) -> bool:
+        """By people: the wave does not go on without it, as somebody found the revision bad there."""
+        return self.pins.get(update.id, self.state.revision) < self.state.revision
 
     def become(self, **changes: object) -> None:
         self.state = self.state.model_copy(update={"since": self.now, **changes})
@@ -148,12 +153,25 @@ def decide(
         rolling = any(update.status is not None and update.status.rolling for update in updates)
         targets = {update.id: _joined(update, newest, before, rolling) for update in updates}
         return _pinned(Revisions(targets), pins)
-    if state is None or state.revision != newest or state.rollout != plan.name:
+    known = state is not None and state.revision == newest and state.rollout == plan.name
+    if ALL in pins:  # people said where every member is to be
+        ended = _ended(state, pins[ALL], now) if known and state is not None else None
+        return _pinned(Revisions({update.id: newest for update in updates}, ended), pins)
+    if state is None or not known:
         state = Waves(rollout=plan.name, revision=newest, since=now)
-    return _pinned(_waves(plan, state, before, updates, now), pins)
+    return _pinned(_waves(_Turn(plan, state, before, now, pins), updates), pins)
+
+
+def _ended(state: Waves, revision: int, now: float) -> Waves:
+    """What people took back everywhere does not go on."""
+    if state.state in ("undone", "done"):
+        return state
+    message = f"every member was taken back to revision {revision}"
+    return state.model_copy(update={"state": "undone", "since": now, "message": message})
 
 
 def _pinned(found: Revisions, pins: Mapping[str, int]) -> Revisions:
+    """People have the last word."""
     if not pins:
         return found
     targets = {member: pins.get(member, pins.get(ALL, target)) for member, target in found.targets.items()}
@@ -190,12 +208,12 @@ def _runs(update: Update, revision: int) -> bool:
     return status is not None and status.revision == revision and status.observed_generation >= status.generation
 
 
-def _waves(plan: Plan, state: Waves, before: int, updates: list[Update], now: float) -> Revisions:
-    places = {update.id: plan.place(update.facts) for update in updates}
-    count = max([len(plan.waves), *(place + 1 for place in places.values())])
-    turn = _Turn(plan, state.model_copy(update={"waves": count}), before, now)
+def _waves(turn: _Turn, updates: list[Update]) -> Revisions:
+    places = {update.id: turn.plan.place(update.facts) for update in updates}
+    count = max([len(turn.plan.waves), *(place + 1 for place in places.values())])
+    turn.state = turn.state.model_copy(update={"waves": count})
     _pause_or_go_on(turn)
-    turn.state = turn.state.model_copy(update={"generation": plan.generation})
+    turn.state = turn.state.model_copy(update={"generation": turn.plan.generation})
     while _step(turn, [u for u in updates if places[u.id] == turn.state.wave]):
         pass
     for update in updates:
@@ -229,6 +247,8 @@ def _step(turn: _Turn, here: list[Update]) -> bool:
     state = turn.state.state
     if state in ("done", "failed", "undone", "paused"):
         return False
+    back = [update for update in here if turn.taken_back(update)]
+    here = [update for update in here if update not in back]
     health = {update.id: _health(turn, update) for update in here if update.current == turn.state.revision}
     failed = [member for member, (verdict, _) in health.items() if verdict == "failed"]
     if failed:
@@ -236,12 +256,14 @@ def _step(turn: _Turn, here: list[Update]) -> bool:
     for member, (verdict, why) in health.items():
         if verdict != "healthy":
             turn.reasons.append(("WaveWaits", why, member))
+    for update in back:
+        turn.reasons.append(("WaveWaits", f"it was taken back to revision {turn.pins[update.id]}", update.id))
     started = [update for update in here if update.id in health]
     waiting = [update for update in here if update.id not in health]
     verdicts = [verdict for verdict, _ in health.values()]
     busy = len(verdicts) - verdicts.count("healthy")
-    if waiting or busy:
-        if state == "baking" and (waiting or "waiting" in verdicts):
+    if waiting or busy or back:
+        if state == "baking" and (waiting or back or "waiting" in verdicts):
             turn.become(state="running", message="")
         _start(turn, waiting, turn.plan.at_once - busy)
         for update in started:

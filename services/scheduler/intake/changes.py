@@ -40,8 +40,9 @@ class Stamp:
     """What a change is marked with. epoch: of the writer's lease. max_payload: bytes that the server takes.
 
     is_rolling: whether some member is in the middle of what this Rollout says. has_revision: whether an older template
-    of this uid and number is kept. held_uid: under which members hold such an object that DESIRED lost; empty for none.
-    held_in: how many objects a member has a share of.
+    of this uid and number is kept. before: the revision that members had until a workload's newest one came; 0 where
+    that is not known. held_uid: under which members hold such an object that DESIRED lost; empty for none. held_in: how
+    many objects a member has a share of.
     """
 
     now: float
@@ -50,6 +51,7 @@ class Stamp:
     max_payload: int = 1024 * 1024
     is_rolling: Callable[[Key], bool] = lambda _key: False
     has_revision: Callable[[str, int], bool] = lambda _uid, _number: True
+    before: Callable[[Desired], int] = lambda _desired: 0
     held_uid: Callable[[Key], str] = lambda _key: ""
     held_in: Callable[[str], int] = lambda _member: 0
 
@@ -270,7 +272,14 @@ def _configured(checked: Checked, present: Desired, manifest: JsonObject, stamp:
         )
         revision += 1
     pins = present.pins if revision == present.revision else {}  # a newer template comes to every member
-    update = {"ref": checked.ref, "manifest": manifest, "revision": revision, "pins": pins}
+    same_since = present.same_since if revision == present.revision else 0
+    update = {
+        "ref": checked.ref,
+        "manifest": manifest,
+        "revision": revision,
+        "pins": pins,
+        "same_since": same_since,
+    }
     return write_of(
         next_of(present, stamp, update), "configured", expected, superseded=superseded, warnings=checked.warnings
     )
@@ -278,7 +287,7 @@ def _configured(checked: Checked, present: Desired, manifest: JsonObject, stamp:
 
 def next_of(present: Desired, stamp: Stamp, update: Mapping[str, object]) -> Desired:
     order = Order(epoch=stamp.epoch, counter=present.order.counter + 1)
-    common = {"generation": present.generation + 1, "order": order, "changed_at": stamp.now}
+    common = {"generation": present.generation + 1, "order": order, "changed_at": stamp.now, "asked": None}
     return present.model_copy(update={**common, **update})
 
 

@@ -19,6 +19,7 @@ from shared.bus import Bus, Message
 from shared.clock import Clock
 from shared.contracts import subjects
 from shared.contracts.cluster import cluster_ref
+from shared.contracts.desired import Desired
 from shared.contracts.outcome import FieldFault, Rejected
 from shared.contracts.refs import ObjectRef
 from shared.contracts.submit import Accepted, Answer, Cordon, Delete, Roll, Scale
@@ -72,6 +73,7 @@ class Intake:
         advise: Advise,
         is_rolling: Callable[[Key], bool],
         has_revision: Callable[[str, int], bool],
+        before: Callable[[Desired], int],
         held_uid: Callable[[Key], str],
         held_in: Callable[[str], int],
         metrics: SchedulerMetrics,
@@ -84,6 +86,7 @@ class Intake:
         self._advise = advise
         self._is_rolling = is_rolling
         self._has_revision = has_revision
+        self._before = before
         self._held_uid = held_uid
         self._held_in = held_in
         self._metrics = metrics
@@ -214,6 +217,7 @@ class Intake:
             self._bus.max_payload,
             self._is_rolling,
             self._has_revision,
+            self._before,
             self._held_uid,
             self._held_in,
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
 
 from services.scheduler.intake.changes import Stamp, Verdict, Write, next_of, not_found, write_of
 from services.scheduler.intake.checking import named
@@ -11,12 +12,14 @@ from shared import workloads
 from shared.clock import rfc3339
 from shared.contracts.annotations import PAUSED_ANNOTATION
 from shared.contracts.base import JsonObject
-from shared.contracts.desired import Desired, Revision
+from shared.contracts.desired import Asked, Desired, Revision
 from shared.contracts.fleet_rollout import FleetRollout, is_fleet_rollout
 from shared.contracts.refs import ObjectRef
 from shared.contracts.rollout import Rollout, is_rollout
 from shared.contracts.submit import Roll
 from shared.errors import Fault, Invalid
+
+Change: TypeAlias = Literal["undone", "restarted", "paused", "resumed"]
 
 ALL = "*"
 RESTARTED = "kubectl.kubernetes.io/restartedAt"
@@ -85,7 +88,9 @@ def _moved(request: Roll, ref: ObjectRef, known: Known, stamp: Stamp) -> Write |
 
 
 def _undo(request: Roll, present: Desired, known: Known, stamp: Stamp) -> Write | Fault:
-    revision = request.revision if request.revision is not None else present.revision - 1
+    revision = request.revision
+    if revision is None:
+        revision = stamp.before(present) or present.revision - 1
     if not 1 <= revision < present.revision or not stamp.has_revision(present.uid, revision):
         older = "there is no older revision" if present.revision == 1 else f"revision {revision} is not kept any more"
         if revision >= present.revision:
@@ -94,13 +99,21 @@ def _undo(request: Roll, present: Desired, known: Known, stamp: Stamp) -> Write 
     pins = {ALL: revision} if not request.members else {**present.pins, **dict.fromkeys(request.members, revision)}
     if pins == present.pins:
         return Write(present, "unchanged", known.sequence(present.ref.key))
-    return write_of(next_of(present, stamp, {"pins": pins}), "undone", known.sequence(present.ref.key))
+    asked = _asked(request, "undone", revision)
+    return write_of(next_of(present, stamp, {"pins": pins, "asked": asked}), "undone", known.sequence(present.ref.key))
 
 
 def _restart(request: Roll, present: Desired, known: Known, stamp: Stamp) -> Write | Fault:
-    """A new revision of the same template; members that are not named stay where they are."""
+    """A new revision of the same template; members that are not named stay where they are. What was taken back would
+    go forward again with it: that is refused."""
     kind = workloads.kind_of(present.ref.kind, present.ref.group)
     assert kind is not None
+    same_since = present.same_since or present.revision
+    if back := _taken_back(request.members, present, same_since):
+        why = (
+            f"{back} and would go forward to revision {present.revision} again: apply a newer template, or name others"
+        )
+        return Fault(str(present.ref), "members", why, "TakenBack")
     manifest = workloads.annotate_templates(kind, present.manifest, {RESTARTED: rfc3339(stamp.now)})
     if manifest == present.manifest:
         return Write(present, "unchanged", known.sequence(present.ref.key))
@@ -110,8 +123,32 @@ def _restart(request: Roll, present: Desired, known: Known, stamp: Stamp) -> Wri
         others = present.pins if ALL in present.pins else {**present.pins, ALL: present.revision}
         pins = {**others, **dict.fromkeys(request.members, number)}
     superseded = Revision(uid=present.uid, number=present.revision, manifest=present.manifest, superseded_at=stamp.now)
-    desired = next_of(present, stamp, {"manifest": manifest, "revision": number, "pins": dict(pins)})
-    return write_of(desired, "restarted", known.sequence(present.ref.key), superseded=superseded)
+    update = {
+        "manifest": manifest,
+        "revision": number,
+        "pins": dict(pins),
+        "same_since": same_since,
+        "asked": _asked(request, "restarted"),
+    }
+    return write_of(
+        next_of(present, stamp, update), "restarted", known.sequence(present.ref.key), superseded=superseded
+    )
+
+
+def _taken_back(members: Sequence[str], present: Desired, same_since: int) -> str:
+    """Which of the members stay at a template of before: "ack was taken back to revision 1"; empty for none."""
+    pins = {name: present.pins.get(name, present.pins.get(ALL, same_since)) for name in members} or present.pins
+    back = {name: pin for name, pin in sorted(pins.items()) if pin < same_since}
+    if not back:
+        return ""
+    revisions = ", ".join(str(pin) for pin in sorted(set(back.values())))
+    if ALL in back:
+        return f"every member was taken back to revision {back[ALL]}"
+    return f"{', '.join(back)} {'was' if len(back) == 1 else 'were'} taken back to revision {revisions}"
+
+
+def _asked(request: Roll, change: Change, revision: int = 0) -> Asked:
+    return Asked(change=change, who=request.who, members=request.members, revision=revision)
 
 
 # -- pausing -------------------------------------------------------------------------------------------------
@@ -135,8 +172,9 @@ def _paused(request: Roll, present: Desired, known: Known, stamp: Stamp) -> Writ
         return Fault(str(ref), "kind", why, "NotSupported")
     if manifest == present.manifest:
         return Write(present, "unchanged", known.sequence(ref.key))
-    desired = next_of(present, stamp, {"manifest": manifest})
-    return write_of(desired, "paused" if pause else "resumed", known.sequence(ref.key))
+    change: Change = "paused" if pause else "resumed"
+    desired = next_of(present, stamp, {"manifest": manifest, "asked": _asked(request, change)})
+    return write_of(desired, change, known.sequence(ref.key))
 
 
 def _rollout_paused(manifest: JsonObject, members: tuple[str, ...], pause: bool) -> JsonObject | str:
@@ -147,7 +185,7 @@ def _rollout_paused(manifest: JsonObject, members: tuple[str, ...], pause: bool)
         paused = {**manifest, "spec": {**spec, "strategy": {**strategy, "paused": pause}}}
         return _annotated(paused, {PAUSED_ANNOTATION: ""})
     if strategy.get("paused"):
-        return "it is paused in every member: resume it everywhere first"
+        return manifest if pause else "it is paused in every member: resume it everywhere first"
     annotations = _below(_below(manifest, "metadata"), "annotations")
     listed = {name for name in str(annotations.get(PAUSED_ANNOTATION, "")).split(",") if name}
     listed = listed | set(members) if pause else listed - set(members)
