@@ -242,7 +242,9 @@ class Member:
         limit = self._tools.settings.executor.request_timeout
         timeouts = Timeouts(connect=min(limit, CONNECT), read=limit)
         default = self._tools.settings.kubeconfig
-        async with MemberClient.reach(self.name, kubeconfig, default, timeouts=timeouts) as client:
+        async with MemberClient.reach(
+            self.name, kubeconfig, default, agent="brim-executor", timeouts=timeouts
+        ) as client:
             retries.succeeded()
             self._client = client
             try:

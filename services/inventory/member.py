@@ -139,6 +139,7 @@ class MemberInventory:
                     self.mirror.member,
                     spec.kubeconfig,
                     settings.kubeconfig,
+                    agent="brim-inventory",
                     timeouts=Timeouts(read=settings.inventory.request_timeout),
                     options=WatchOptions(backoff=RETRY),
                 ) as client:

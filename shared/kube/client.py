@@ -22,7 +22,7 @@ from shared.kube.credentials import Credentials, Source
 from shared.kube.discovery import Discovery
 from shared.kube.projection import P
 from shared.kube.resource import PODS, Resource
-from shared.kube.transport import JSON, Method, Timeouts, Transport
+from shared.kube.transport import JSON, USER_AGENT, Method, Timeouts, Transport
 
 Propagation: TypeAlias = Literal["Background", "Foreground", "Orphan"]
 
@@ -74,21 +74,23 @@ class MemberClient:
         by: Kubeconfig,
         default: Path | None,
         *,
+        agent: str,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         options: watch.WatchOptions = DEFAULT_OPTIONS,
     ) -> AsyncIterator[MemberClient]:
-        """As `connect`, as a member's manifest says. default: the kubeconfig of the settings, where it names none."""
-        async with cls._connected(member, credentials.source_of(by, default), timeouts, options) as client:
+        """As `connect`, as a member's manifest says. default: the kubeconfig of the settings, where it names none.
+        agent: whom the member's audit log names."""
+        async with cls._connected(member, credentials.source_of(by, default), timeouts, options, agent) as client:
             yield client
 
     @classmethod
     @asynccontextmanager
     async def _connected(
-        cls, member: str, source: Source, timeouts: Timeouts, options: watch.WatchOptions
+        cls, member: str, source: Source, timeouts: Timeouts, options: watch.WatchOptions, agent: str = USER_AGENT
     ) -> AsyncIterator[MemberClient]:
         loaded = await Credentials.load(member, source)
         with closing(loaded):
-            async with Transport.open(member, loaded, timeouts) as transport:
+            async with Transport.open(member, loaded, timeouts, agent) as transport:
                 yield cls(transport, options)
 
     @property

@@ -22,7 +22,7 @@ Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Query: TypeAlias = Mapping[str, str]
 
 JSON = "application/json"
-USER_AGENT = "brim"
+USER_AGENT = "brim"  # whom a member's audit log names, where nobody says better
 BUFFER = 2**21  # bytes: one watch event may be as large as etcd's largest object, 1.5 MiB
 ERROR_BODY = 2**20  # bytes of an answer that is an error; the rest is not read
 ANY_NUMBER = 0  # of connections: each watch holds one, and whoever asks bounds the rest
@@ -40,7 +40,7 @@ class Timeouts:
 class _Connections:
     """Connections made with one state of the credentials. They close once nobody uses them any more."""
 
-    def __init__(self, configuration: Configuration, generation: int) -> None:
+    def __init__(self, configuration: Configuration, generation: int, agent: str) -> None:
         """Raises OSError (ssl.SSLError) and ValueError for certificates that are none."""
         self.generation = generation
         self.host = str(configuration.host)
@@ -52,7 +52,7 @@ class _Connections:
             connector_owner=False,
             trust_env=not _is_loopback(self.host),
             read_bufsize=BUFFER,
-            headers={"User-Agent": USER_AGENT},
+            headers={"User-Agent": agent},
         )
         self._users = 0
         self._retired = False
@@ -80,20 +80,23 @@ class _Connections:
 class Transport:
     """One member's API. `what` says for error messages what a request is about ("list pods")."""
 
-    def __init__(self, member: str, credentials: Credentials, timeouts: Timeouts) -> None:
+    def __init__(self, member: str, credentials: Credentials, timeouts: Timeouts, agent: str) -> None:
         self.member = member
+        self._agent = agent
         self._credentials = credentials
         self._timeouts = timeouts
         self._connections = self._open()
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, member: str, credentials: Credentials, timeouts: Timeouts) -> AsyncIterator[Transport]:
+    async def open(
+        cls, member: str, credentials: Credentials, timeouts: Timeouts, agent: str = USER_AGENT
+    ) -> AsyncIterator[Transport]:
         """kubernetes-asyncio builds the TLS context and the connections; requests are our own, for their bytes.
 
         Raises Misconfigured for certificates that cannot be used.
         """
-        transport = cls(member, credentials, timeouts)
+        transport = cls(member, credentials, timeouts, agent)
         try:
             yield transport
         finally:
@@ -101,7 +104,7 @@ class Transport:
 
     def _open(self) -> _Connections:
         try:
-            return _Connections(self._credentials.configuration, self._credentials.generation)
+            return _Connections(self._credentials.configuration, self._credentials.generation, self._agent)
         except (OSError, ValueError) as error:
             raise Misconfigured(f"{self._credentials.where}: its certificates cannot be used: {error}") from error
 

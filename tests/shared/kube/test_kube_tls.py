@@ -197,7 +197,7 @@ def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def reach_own():
-    return MemberClient.reach("idc", Kubeconfig(in_cluster=True), None)
+    return MemberClient.reach("idc", Kubeconfig(in_cluster=True), None, agent="brim-inventory")
 
 
 async def test_a_service_account_and_its_next_token(pod, monkeypatch) -> None:
