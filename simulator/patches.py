@@ -6,6 +6,7 @@ raises PatchError with a sentence.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from simulator.objects import deep
@@ -14,6 +15,10 @@ from simulator.schema import Schema
 
 class PatchError(ValueError):
     """The patch does not fit its document."""
+
+
+class OrderError(PatchError):
+    """A strategic patch names an order of which its own list is no part."""
 
 
 # -- merge patch
@@ -160,7 +165,9 @@ def _strategic_map(target: Any, patch: Any, schema: Schema) -> Any:
             result[key] = _strategic_map(result.get(key), value, schema)
     for key, order in patch.items():
         if key.startswith(_ORDER):
-            _reorder(result, key.removeprefix(_ORDER), order, schema)
+            name = key.removeprefix(_ORDER)
+            _check_order(name, patch.get(name), order, schema)
+            _reorder(result, name, order, schema)
     return result
 
 
@@ -186,14 +193,23 @@ def _strategic_list(name: str, target: list[Any], patch: list[Any], schema: Sche
     return result
 
 
+def _check_order(name: str, items: Any, order: list[Any], schema: Schema) -> None:
+    """The list of a patch must stand in the order that it asks for."""
+    kept = [item for item in items or () if not (isinstance(item, dict) and _DIRECTIVE in item)]
+    identity = _identity(schema.merge_key(name))
+    wanted = iter([identity(entry) for entry in order])
+    if not all(identity(item) in wanted for item in kept):
+        raise OrderError(f"The order in patch list:\n{kept}\n doesn't match {_ORDER.rstrip('/')} list:\n{order}\n")
+
+
+def _identity(key: str | None) -> Callable[[Any], Any]:
+    return lambda item: item.get(key) if isinstance(item, dict) and key else item
+
+
 def _reorder(result: dict[str, Any], name: str, order: list[Any], schema: Schema) -> None:
     items = result.get(name)
     if not isinstance(items, list):
         return
-    key = schema.merge_key(name)
-
-    def identity(item: Any) -> Any:
-        return item.get(key) if isinstance(item, dict) and key else item
-
+    identity = _identity(schema.merge_key(name))
     ranks = {identity(entry): rank for rank, entry in enumerate(order)}
     result[name] = sorted(items, key=lambda item: ranks.get(identity(item), len(ranks)))

@@ -251,6 +251,7 @@ class Registry:
         live = self.get(resource, space, name)
         shown = present(resource, live)
         new = self._accept(resource, space, patched(resource, shown, patch, kind))
+        _same(resource, live, new)
         return self.write(resource, live, stored(resource, new), write), False
 
     def _apply(self, resource: Resource, space: str, name: str, body: Any, write: Write) -> tuple[Object, bool]:
@@ -267,11 +268,15 @@ class Registry:
         if live is None and write.subresource:
             raise statuses.not_found(resource, name)
         if live is None and wanted["metadata"].get("uid"):
-            raise statuses.conflict(resource, name, "uid mismatch: the object does not exist")
+            uid = wanted["metadata"]["uid"]
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise statuses.conflict(resource, name, why)
         manager = Manager(write.manager, "Apply", resource.group_version, write.subresource)
         version = wanted["metadata"].pop("resourceVersion", None)
         if live is not None and version and version != live["metadata"]["resourceVersion"]:
             raise statuses.modified(resource, name)
+        if live is not None:
+            _same(resource, live, wanted)
         new = server_side_apply.apply(
             live, wanted, manager, schema_of(resource), force=write.force, now=self.clock.now()
         )
@@ -361,12 +366,21 @@ def patched(resource: Resource, shown: Object, patch: Any, kind: str) -> Object:
         else:
             supported = PATCHES if resource.described else (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
             raise statuses.unsupported_media(supported)
+    except patches.OrderError as error:
+        raise ApiError(500, "", str(error)) from error
     except patches.PatchError as error:
         told = f"the server rejected our request due to an error in our request: {error}"
         raise ApiError(422, "Invalid", told) from error
     if not isinstance(result, dict):
         raise statuses.bad_request("the patch leaves no object behind")
     return result
+
+
+def _same(resource: Resource, live: Object, patched: Object) -> None:
+    """Raises ApiError 422 where a patch names another object's uid. (Of a PUT that is a conflict.)"""
+    uid = patched["metadata"].get("uid")
+    if uid and uid != live["metadata"]["uid"]:
+        raise statuses.invalid(resource, live["metadata"]["name"], [validation.another_uid(uid)])
 
 
 def _specified(resource: Resource, obj: Object) -> Object:

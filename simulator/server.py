@@ -143,9 +143,14 @@ class ApiServer:
                 return self._openapi("", version)
             case ["openapi", "v3", "apis", group, version]:
                 return self._openapi(group, version)
-        if found is None:
-            raise statuses.no_such_path()
-        return raw(objects.encode(found))
+        if found is not None:
+            return raw(objects.encode(found))
+        match parts:
+            case ["api", *_]:
+                raise statuses.no_such_path()
+            case ["apis", group, *_] if discovery.group(catalogue, group) is not None:
+                raise statuses.no_such_path()
+        return web.Response(text="404 page not found\n", status=404)  # nobody is there who would answer with a Status
 
     def _openapi(self, group: str, version: str) -> web.Response:
         document = openapi.v3(self._catalogue, group, version)

@@ -41,6 +41,11 @@ def _bad(field: str, value: Any, why: str) -> Cause:
     return Cause("FieldValueInvalid", f"Invalid value: {shown}: {why}", field)
 
 
+def another_uid(uid: str) -> Cause:
+    """What is wrong with a patch that names another object's uid."""
+    return _bad("metadata.uid", uid, _IMMUTABLE)
+
+
 def faults(resource: Resource, obj: Object) -> list[Cause]:
     """What is wrong with an object by itself."""
     found = [*_metadata(resource, obj["metadata"])]

@@ -4,6 +4,7 @@
 |---|---|
 | 404 | NotFound |
 | 409 | WriteConflict: code AlreadyExists, Conflict, or FieldManagerConflict with the managers |
+| 422 to a patch that names another object's uid | WriteConflict: code Conflict |
 | 410 | WatchExpired |
 | 500 to a server-side apply of a field that the member does not know | Refused: code FieldNotDeclared |
 | 429, 5xx, no answer, no Kubernetes answer | MemberUnavailable, with the server's Retry-After |
@@ -25,6 +26,7 @@ from shared.numbers import whole
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 FIELD_NOT_DECLARED = "FieldNotDeclared"
 
+_UID = "metadata.uid"  # a precondition of ours wherever we send it: nobody changes it
 _UNTYPED = "failed to create typed patch object"  # how the API server begins to say so
 
 _MANAGER = re.compile(r'conflict with "((?:[^"\\]|\\.)*)"')
@@ -66,6 +68,8 @@ def error_of_status(member: str, what: str, code: int, told: Status, retry_after
         return NotFound(sentence)
     if code == 409:
         return _conflict(sentence, told)
+    if code == 422 and any(cause.field == _UID for cause in told.details.causes):
+        return WriteConflict(sentence, code="Conflict")  # a PUT with another uid is a 409; of a patch it is said so
     if code == 410:
         return WatchExpired(sentence)
     if code == 500 and told.message.startswith(_UNTYPED):

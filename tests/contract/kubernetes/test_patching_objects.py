@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.contract.kubernetes.api import (
+    APPLY_PATCH,
     JSON_PATCH,
     MERGE_PATCH,
     STRATEGIC_PATCH,
@@ -56,7 +57,7 @@ async def test_strategic_merge_matches_containers_by_name(patch: dict[str, Any],
 async def test_strategic_merge_orders_and_merges_env_by_name() -> None:
     async with kubernetes_api() as api:
         await api.create(api.apps("deployments"), _two_containers())
-        env = [{"name": "X", "value": "9"}, {"name": "Z", "value": "3"}]
+        env = [{"name": "Z", "value": "3"}, {"name": "X", "value": "9"}]
         order = [{"name": "Z"}, {"name": "Y"}, {"name": "X"}]
         patch = _pod_patch([{"name": "a", "env": env, "$setElementOrder/env": order}])
         answer = await api.patch(api.apps("deployments", "web"), patch, STRATEGIC_PATCH)
@@ -65,6 +66,10 @@ async def test_strategic_merge_orders_and_merges_env_by_name() -> None:
             ("Y", "2"),
             ("X", "9"),
         ]
+        patch = _pod_patch([{"name": "a", "env": env[::-1], "$setElementOrder/env": order}])
+        refused = await api.patch(api.apps("deployments", "web"), patch, STRATEGIC_PATCH)
+        assert refused.status == 500
+        assert refused.body["message"].startswith("The order in patch list")
 
 
 async def test_a_merge_patch_replaces_lists_and_removes_with_null() -> None:
@@ -99,6 +104,41 @@ async def test_json_patch(operations: list[dict[str, str]], status: int, data: d
         path = api.core("configmaps", "one")
         assert (await api.patch(path, operations, JSON_PATCH)).status == status
         assert (await api.get(path)).body["data"] == data
+
+
+# -- the object that is meant
+
+
+@pytest.mark.parametrize(
+    ("kind", "query"),
+    [
+        pytest.param(MERGE_PATCH, {}, id="merge"),
+        pytest.param(STRATEGIC_PATCH, {}, id="strategic"),
+        pytest.param(APPLY_PATCH, {"fieldManager": "alice"}, id="apply"),
+        pytest.param(APPLY_PATCH, {"fieldManager": "alice", "force": "true"}, id="forced apply"),
+    ],
+)
+async def test_a_patch_that_names_another_uid_is_invalid(kind: str, query: dict[str, str]) -> None:
+    async with kubernetes_api() as api:
+        made = await _apply(api, "alice", a="1")
+        path, patch = api.core("configmaps", "one"), _applied(a="2")
+        patch["metadata"]["uid"] = "another"
+        answer = await api.call("PATCH", path, patch, kind, **query)
+        assert (answer.status, answer.body["reason"]) == (422, "Invalid")
+        assert {cause["field"] for cause in answer.body["details"]["causes"]} == {"metadata.uid"}
+        patch["metadata"]["uid"] = made["metadata"]["uid"]
+        assert (await api.get(path)).body == made
+        assert (await api.call("PATCH", path, patch, kind, **query)).status == 200
+
+
+async def test_another_uid_is_a_conflict_where_the_whole_object_is_sent_or_none_is_there() -> None:
+    async with kubernetes_api() as api:
+        await api.create(api.core("configmaps"), config_map("one"))
+        meant = _applied()
+        meant["metadata"]["uid"] = "another"
+        assert (await api.call("PUT", api.core("configmaps", "one"), meant)).status == 409
+        meant["metadata"]["name"] = "none"
+        assert (await api.apply(api.core("configmaps", "none"), meant, "alice")).status == 409
 
 
 # -- server-side apply

@@ -144,6 +144,23 @@ async def test_a_binding_assigns_a_pod_once_with_labels_and_annotations() -> Non
         assert again.status == 409
 
 
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        pytest.param("/apis/no.such/v1/things", "404 page not found\n", id="group"),
+        pytest.param("/nothing", "404 page not found\n", id="path"),
+        pytest.param("/apis/apps/v9/things", "NotFound", id="version"),
+        pytest.param("/apis/apps/v1/things", "NotFound", id="resource"),
+        pytest.param("/api/v1/namespaces/default/things", "NotFound", id="core resource"),
+    ],
+)
+async def test_only_what_serves_a_group_tells_of_its_missing_resources_in_json(path: str, answer: str) -> None:
+    async with kubernetes_api() as api:
+        found = await api.get(path)
+        assert found.status == 404
+        assert answer == (found.body if isinstance(found.body, str) else found.body["reason"])
+
+
 @pytest.mark.parametrize("path", ["/version", "/api", "/apis", "/api/v1", "/apis/apps/v1", "/openapi/v3"])
 async def test_discovery_answers(path: str) -> None:
     async with kubernetes_api() as api:
@@ -171,11 +188,5 @@ async def test_a_pods_conditions_are_merged_by_type_and_only_for_the_pod_that_is
         live = (await api.get(api.core("pods", "one"))).body
         assert sorted(c["type"] for c in live["status"]["conditions"]) == ["PodScheduled", "Ready"]
         wrong = {"metadata": {"uid": "another"}, "status": {"conditions": [{**states[0], "reason": "Wrong"}]}}
-        assert (await api.patch(path, wrong, STRATEGIC_PATCH)).status == 409
-
-
-async def test_a_merge_patch_that_names_another_uid_is_a_conflict() -> None:
-    async with kubernetes_api() as api:
-        await api.create(api.core("pods"), pod("one", schedulerName="nobody"))
-        patch = {"metadata": {"uid": "another", "annotations": {"a": "b"}}}
-        assert (await api.patch(api.core("pods", "one"), patch)).status == 409
+        assert (await api.patch(path, wrong, STRATEGIC_PATCH)).status == 422
+        assert (await api.get(path.removesuffix("/status"))).body == live

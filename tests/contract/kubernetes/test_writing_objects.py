@@ -251,10 +251,11 @@ async def test_a_custom_resource_is_served_while_its_definition_exists() -> None
         assert (await api.get(widgets)).status == 404
         assert (await api.create(definitions, definition)).status == 201
         widget = {"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"a": 1}}
+        await api.until(widgets, lambda answer: answer.status == 200)
         assert (await api.create(widgets, widget)).status == 201
         assert (await api.patch(f"{widgets}/w", {"spec": {"b": 2}})).body["spec"] == {"a": 1, "b": 2}
         await api.delete(f"{definitions}/widgets.{group}")
-        assert (await api.get(widgets)).status == 404
+        await api.until(widgets, lambda answer: answer.status == 404)
 
 
 async def test_a_service_keeps_its_address_when_an_update_leaves_it_out() -> None:

@@ -189,6 +189,12 @@ def test_a_namespace_that_goes_is_told_from_what_is_forbidden() -> None:
     assert (type(error), error.code) == (Refused, "NamespaceTerminating")
 
 
+def test_another_objects_uid_is_a_conflict_however_it_is_said() -> None:
+    causes = [{"reason": "FieldValueInvalid", "message": "field is immutable", "field": "metadata.uid"}]
+    error = faults.error_of("idc", "patch", 422, _status(422, "Invalid", causes=causes), {})
+    assert (type(error), error.code) == (WriteConflict, "Conflict")
+
+
 @pytest.mark.parametrize("reason", ["AlreadyExists", "Conflict"])
 def test_other_conflicts_keep_their_reason(reason: str) -> None:
     error = faults.error_of("idc", "create", 409, _status(409, reason), {})
