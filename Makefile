@@ -8,10 +8,10 @@ TEST_WORKERS ?= 4
 
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-package wheel check format schema lock bench clean
+.PHONY: help install demo up test test-package test-real real-binaries wheel check format schema lock bench clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -43,6 +43,13 @@ test-package: $(VENV)/.dev ## Install the wheel into an empty environment and pl
 
 wheel: $(VENV)/.runtime ## Build the wheel of the last commit into dist, the same bytes everywhere
 	.ci/wheel dist
+
+test-real: $(VENV)/.dev ## The contract and the scenarios against real Kubernetes control planes
+	@$(BIN)/python -m tests.real.binaries || true
+	$(BIN)/python -m pytest -m real tests/real
+
+real-binaries: $(VENV)/.dev ## Build the control planes' programs into a cache (needs Go; minutes, once)
+	$(BIN)/python -m tests.real.binaries
 
 check: $(VENV)/.dev ## Static checks: format, lint, types, imports, generated files
 	$(BIN)/ruff format --check .

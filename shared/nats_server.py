@@ -93,7 +93,7 @@ class NatsServer:
         config = self._folder / "nats-server.conf"
         config.write_text(self._config(), encoding="utf-8")
         self._process = await asyncio.create_subprocess_exec(
-            *_dying_with_us([binary(), "-c", str(config)]), stdin=asyncio.subprocess.DEVNULL
+            *dying_with_us([binary(), "-c", str(config)]), stdin=asyncio.subprocess.DEVNULL
         )
         try:
             async with asyncio.timeout(START):
@@ -175,8 +175,9 @@ async def embedded(settings: BusSettings, folder: Path) -> AsyncIterator[BusSett
         yield settings.model_copy(update={"url": server.url})
 
 
-def _dying_with_us(command: list[str]) -> list[str]:
-    """Elsewhere than on Linux the server outlives a parent that is killed: `stop` is all there is."""
+def dying_with_us(command: list[str]) -> list[str]:
+    """The command, to end with this process. Elsewhere than on Linux a child outlives a parent that is killed:
+    stopping it is all there is."""
     if sys.platform != "linux":
         return command
     wrapper = str(Path(__file__).with_name("nats_child.py"))

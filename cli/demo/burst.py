@@ -16,12 +16,17 @@ ECI = "alibabacloud.com/eci"
 
 async def play(stage: Stage) -> None:
     """Raises NotSeen at the first step that does not happen."""
+    await overflow_and_back(stage)
+    await _gpu_pod(stage)
+    await _namespace(stage)
+
+
+async def overflow_and_back(stage: Stage) -> None:
+    """What a ResourcePolicy does, which needs no cloud behind the virtual node."""
     await _two_at_home(stage)
     kept = names(stage.observer.pods("default", "nginx", MEMBER))
     await _overflow(stage)
     await _give_back(stage, kept)
-    await _gpu_pod(stage)
-    await _namespace(stage)
 
 
 def on(stage: Stage, node: str, app: str = "nginx", namespace: str = "default") -> list[MemberObject]:

@@ -172,7 +172,7 @@ def taints(manifest: JsonObject) -> list[JsonObject]:
 
 @asynccontextmanager
 async def observing(fleet: Fleet, kubeconfig: Path) -> AsyncIterator[Observer]:
-    """An observer of all simulated members, while the block runs."""
+    """An observer of all members, by contexts named like them, while the block runs."""
     async with AsyncExitStack() as stack:
         clients = {
             member.id: await stack.enter_async_context(

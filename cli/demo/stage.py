@@ -46,12 +46,14 @@ class NotSeen(BrimError):
 
 @dataclass(slots=True)
 class Stage:
-    """seen: what was seen so far, as (what, after so many fleet seconds). say: prints a line."""
+    """seen: what was seen so far, as (what, after so many fleet seconds). say: prints a line. patience: how many times
+    as long as usual a step may take."""
 
     brim: Brim
     bus: Bus
     observer: Observer
     say: Callable[[str], None]
+    patience: float = 1.0
     seen: list[tuple[str, float]] = field(default_factory=list)
 
     @property
@@ -95,8 +97,8 @@ class Stage:
         self.show(DEPLOYMENTS, namespace)
 
     async def see(self, what: str, condition: Callable[[], bool], timeout: float = SEEN) -> None:
-        """Wait until the members show something. Raises NotSeen after `timeout` real seconds."""
-        begun = time.monotonic()
+        """Wait until the members show something. Raises NotSeen after `timeout` real seconds, times the patience."""
+        begun, timeout = time.monotonic(), timeout * self.patience
         async with anyio.create_task_group() as group:
             group.start_soon(patience.tell, what, self.clock, sys.stdout, self.say)
             seen = await self.observer.until(condition, timeout)
@@ -195,16 +197,27 @@ class Stage:
 
 @asynccontextmanager
 async def staged(
-    settings: Settings, fleet: Fleet, folder: Path, clock: Clock, say: Callable[[str], None]
+    settings: Settings,
+    fleet: Fleet,
+    folder: Path,
+    clock: Clock,
+    say: Callable[[str], None],
+    *,
+    kubeconfig: Path | None = None,
+    patience: float = 1.0,
 ) -> AsyncIterator[Stage]:
-    """A stage whose members have joined and whose services are ready."""
+    """A stage whose members have joined and whose services are ready.
+
+    kubeconfig: with a context per member, named by its id, where they are not simulated.
+    """
     async with (
         run_brim(settings, clock, fleet, folder, own_server=True) as brim,
         Bus.connect(brim.settings.bus, name="demo") as bus,
     ):
-        assert brim.kubeconfig is not None
-        async with observing(fleet, brim.kubeconfig) as observer:
+        seen_through = kubeconfig or brim.kubeconfig
+        assert seen_through is not None
+        async with observing(fleet, seen_through) as observer:
             await bus.ensure_streams()
             await join_members(bus, brim)
             await brim.ready()
-            yield Stage(brim, bus, observer, say)
+            yield Stage(brim, bus, observer, say, patience)

@@ -48,10 +48,11 @@ WEB_DEMO = ObjectRef(group="apps", version="v1", kind="Deployment", namespace="d
 
 @dataclass(slots=True)
 class Play:
-    """A stage, with the questions that tests ask."""
+    """A stage, with the questions that tests ask. wait: real seconds until a condition counts as never met."""
 
     stage: Stage
     folder: Path
+    wait: float = WAIT
 
     @property
     def observer(self) -> Observer:
@@ -77,7 +78,7 @@ class Play:
 
     async def publish(self, subject: str, payload: bytes) -> None:
         """Until it is stored: after a blow the server may still be starting."""
-        with anyio.fail_after(WAIT):
+        with anyio.fail_after(self.wait):
             while True:
                 try:
                     await self.bus.publish(subject, payload)
@@ -141,7 +142,7 @@ class Play:
 
     async def decided(self, ref: ObjectRef, condition: Callable[[Placement], bool]) -> Placement:
         """Wait until one of an object's placements, in force or superseded, is so."""
-        with anyio.move_on_after(WAIT):
+        with anyio.move_on_after(self.wait):
             while True:
                 try:
                     messages = await self.bus.history("PLACEMENT", subjects.placement(ref))
@@ -159,7 +160,7 @@ class Play:
         wanted: per member the replicas, and how many of them on nodes still to be added.
         """
         found: dict[str, tuple[int, int]] = {}
-        with anyio.move_on_after(WAIT):
+        with anyio.move_on_after(self.wait):
             while found != wanted:
                 try:
                     found = await self.would_place(ref, sum(replicas for replicas, _ in wanted.values()))
@@ -171,14 +172,14 @@ class Play:
     async def waits(self, stream: str, subject: str, count: int) -> None:
         """Wait until so many messages of a work queue are there for somebody to carry out."""
         found = 0
-        with anyio.move_on_after(WAIT):
+        with anyio.move_on_after(self.wait):
             while found < count:
                 found = len(await self.bus.waiting(stream, subject))
                 await anyio.sleep(0.02)
         assert found >= count, f"{found} messages on {subject}"
 
-    async def eventually(self, condition: Callable[[], bool], what: str = "", timeout: float = WAIT) -> None:
-        if not await self.observer.until(condition, timeout):
+    async def eventually(self, condition: Callable[[], bool], what: str = "", timeout: float | None = None) -> None:
+        if not await self.observer.until(condition, timeout or self.wait):
             pytest.fail(f"never seen: {what or condition}\n{self.picture()}\n{await self.decisions()}")
 
     async def settles(self, *conditions: Callable[[], bool], fleet_seconds: float = 60.0) -> None:

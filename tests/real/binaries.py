@@ -1,0 +1,126 @@
+"""The programs of a real control plane: found where the envtest convention puts them, or built once from their modules.
+
+    python -m tests.real.binaries            what is missing is built, which takes minutes; prints the folder
+    python -m tests.real.binaries --check    builds nothing; ends with 1 and says what is missing
+
+KUBEBUILDER_ASSETS names a folder that comes first. The rest is built into a cache, one folder per set of versions:
+BRIM_KUBE_CACHE, else `brim` in the user's cache folder. The versions are those of `kubernetes/go.mod`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MODULE = Path(__file__).with_name("kubernetes")
+PACKAGES = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+    "kwok": "sigs.k8s.io/kwok/cmd/kwok",
+}
+BUILD = "make real-binaries"
+
+
+class Missing(Exception):
+    """Some of the programs are not there; the message says which, and what helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """Where each program is, by its name."""
+
+    paths: Mapping[str, Path]
+
+    def __getitem__(self, name: str) -> str:
+        return str(self.paths[name])
+
+
+def version() -> str:
+    """Of Kubernetes, as the module has it ("1.36.3")."""
+    found = re.search(r"^\s*k8s\.io/kubernetes v([\d.]+)", _module(), re.MULTILINE)
+    assert found is not None, "go.mod requires no k8s.io/kubernetes"
+    return found[1]
+
+
+def cache() -> Path:
+    """The folder for just these versions: another go.mod has another."""
+    root = os.environ.get("BRIM_KUBE_CACHE")
+    if root is None:
+        root = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brim")
+    digest = hashlib.sha256(_module().encode()).hexdigest()[:8]
+    return Path(root) / f"kubernetes-{version()}-{digest}"
+
+
+def _module() -> str:
+    return (MODULE / "go.mod").read_text(encoding="utf-8")
+
+
+def find() -> Binaries:
+    """Raises Missing."""
+    folders = [Path(folder) for folder in (os.environ.get("KUBEBUILDER_ASSETS"), cache()) if folder]
+    found = {name: path for name in PACKAGES if (path := _in(folders, name)) is not None}
+    if missing := [name for name in PACKAGES if name not in found]:
+        where = " and ".join(map(str, folders))
+        raise Missing(f"no {', '.join(missing)} in {where}: `{BUILD}` builds them where Go is, once, in some minutes")
+    return Binaries(found)
+
+
+def _in(folders: list[Path], name: str) -> Path | None:
+    return next((path for folder in folders if os.access(path := folder / name, os.X_OK)), None)
+
+
+def build(say: Callable[[str], None]) -> Binaries:
+    """Build what `find` does not find. Raises Missing where Go is not there, or fails."""
+    folder = cache()
+    folders = [Path(assets)] if (assets := os.environ.get("KUBEBUILDER_ASSETS")) else []
+    for name, package in PACKAGES.items():
+        if _in([*folders, folder], name) is None:
+            say(f"building {name} from {package} …")
+            _build(package, folder / name)
+    return find()
+
+
+def _build(package: str, target: Path) -> None:
+    """One package at a time, at the lowest priority: a machine that people work at stays usable."""
+    go = shutil.which("go")
+    if go is None:
+        raise Missing(f"{target.name} is not there, and cannot be built: Go is not on the PATH")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    major, minor, _ = version().split(".")
+    about = {"gitVersion": f"v{version()}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    stamps = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in about.items())
+    command = [go, "build", "-p", "1", "-trimpath", f"-ldflags=-s -w {stamps}", "-o", str(draft), package]
+    if nice := shutil.which("nice"):
+        command = [nice, "-n", "15", *command]
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+    try:
+        done = subprocess.run(command, cwd=MODULE, env=environment, check=False)
+        if done.returncode:
+            raise Missing(f"{target.name} could not be built: see above")
+        draft.replace(target)  # whole or not at all: others may look for it at this moment
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        found = find() if arguments == ["--check"] else build(lambda line: print(line, file=sys.stderr, flush=True))
+    except Missing as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(*sorted({str(path.parent) for path in found.paths.values()}), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

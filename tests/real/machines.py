@@ -1,0 +1,77 @@
+"""What a real member holds at the start, nodes as the fleet file describes them, which KWOK brings to life; and its way
+back to nothing."""
+
+from __future__ import annotations
+
+import time
+
+from shared.contracts.base import JsonObject
+from shared.described import DescribedNode, standing_nodes
+from shared.fleet import Member
+from tests.real.control_plane import ControlPlane, call
+
+BOOTS = "brim.test/boots"  # an annotation that kwok.yaml reads
+OWN_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
+IN_DEFAULT = (
+    "/apis/apps/v1/namespaces/default/deployments",
+    "/apis/apps/v1/namespaces/default/statefulsets",
+    "/apis/apps/v1/namespaces/default/replicasets",
+    "/apis/batch/v1/namespaces/default/jobs",
+    "/api/v1/namespaces/default/pods",
+)
+CLEARED = 120.0  # seconds; namespaces go slowly where much else runs
+
+
+def populate(plane: ControlPlane, member: Member) -> None:
+    """Create the standing nodes of a simulated member's description."""
+    for described in standing_nodes(member):
+        add(plane, described)
+
+
+def add(plane: ControlPlane, described: DescribedNode) -> None:
+    call(plane, "POST", "/api/v1/nodes", node(described))
+
+
+def node(described: DescribedNode, *, boots: str = "") -> JsonObject:
+    """As a kubelet registers it. boots: how long it takes until it is Ready ("3s")."""
+    taints: list[JsonObject] = [
+        {"key": taint.key, "effect": taint.effect, "value": taint.value} for taint in described.taints
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": described.name,
+            "labels": {"kubernetes.io/hostname": described.name, **described.labels},
+            "annotations": {BOOTS: boots} if boots else {},
+        },
+        "spec": {"taints": list(taints)},
+        "status": {"capacity": dict(described.capacity), "allocatable": dict(described.allocatable)},
+    }
+
+
+def clear(plane: ControlPlane) -> None:
+    """Remove what a test left: objects of the default namespace, other namespaces, and at last the nodes, without
+    which no pod would end."""
+    background = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+    for path in IN_DEFAULT:
+        call(plane, "DELETE", path, background)
+    for name in _names(plane, "/api/v1/namespaces/default/services"):
+        if name != "kubernetes":
+            call(plane, "DELETE", f"/api/v1/namespaces/default/services/{name}")
+    for name in _namespaces(plane):
+        call(plane, "DELETE", f"/api/v1/namespaces/{name}")
+    deadline = time.monotonic() + CLEARED
+    while _namespaces(plane) or _names(plane, "/api/v1/pods"):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{plane.name} still has {_namespaces(plane)} and {_names(plane, '/api/v1/pods')}")
+        time.sleep(0.1)
+    call(plane, "DELETE", "/api/v1/nodes", background)
+
+
+def _namespaces(plane: ControlPlane) -> list[str]:
+    return [name for name in _names(plane, "/api/v1/namespaces") if name not in OWN_NAMESPACES]
+
+
+def _names(plane: ControlPlane, path: str) -> list[str]:
+    return [item["metadata"]["name"] for item in call(plane, "GET", path)["items"]]
