@@ -14,7 +14,7 @@ import anyio
 
 from cli.services import SERVICES, service
 from cli.session import raise_faults
-from shared import nats_server
+from shared import nats_server, telemetry
 from shared.backoff import Backoff, Retries
 from shared.bus import Bus
 from shared.clock import Clock
@@ -90,6 +90,7 @@ class Brim:
         """Run it, and run it again with growing pauses when it fails: as a supervisor of processes would."""
         retries = Retries(RESTART)
         main = service(name)
+        telemetry.serve_as(name)
         while True:
             try:
                 async with service_context(name, self.settings, clock=self.clock, health=health) as context:

@@ -19,7 +19,7 @@ from cli.connection import Connection
 from cli.manifests import strangers
 from cli.running import Brim, join_members, run_brim
 from shared import fleet as fleet_file
-from shared import nats_server
+from shared import nats_server, telemetry
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.errors import Misconfigured
@@ -82,7 +82,7 @@ async def up(
     with claimed(folder), anyio.open_signal_receiver(*STOP_SIGNALS) as signals:
         clock = clock_of(folder, speed)
         say(f"Starting {_parts(settings, fleet)} …")
-        async with AsyncExitStack() as stack:
+        async with telemetry.exporting(settings.telemetry, service="up"), AsyncExitStack() as stack:
             brim = await stack.enter_async_context(run_brim(settings, clock, fleet, folder))
             bus = await stack.enter_async_context(Bus.connect(brim.settings.bus, name="up"))
             await bus.ensure_streams()

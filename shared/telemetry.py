@@ -3,7 +3,8 @@
 Without an endpoint nothing is recorded, but contexts still travel: a message that came in with a `traceparent`
 goes out with it. Spans are named `{operation} {destination template}`, never after raw subjects. One-to-one
 messages continue the trace (parent) and link to it; fan-in, batches and periodic work begin their own and only
-link to what caused them.
+link to what caused them. A process may hold several services (`brim up`): each has a tracer of its own, so that every
+span says whose it is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -30,7 +32,7 @@ from shared.errors import BrimError
 from shared.settings import TelemetrySettings
 
 Kind = Literal["internal", "producer", "consumer", "client", "server"]
-Attributes = Mapping[str, str | int | float | bool]
+Attributes = Mapping[str, str | int | float | bool | Sequence[str]]
 
 TRACEPARENT = "traceparent"
 
@@ -44,12 +46,36 @@ _KINDS = {
 _propagator = TraceContextTextMapPropagator()
 
 
-class _Tracing:
-    """The process' tracer. Not OpenTelemetry's global one: that can be set only once, tests need it anew."""
+_NOTHING: trace.Tracer = trace.NoOpTracer()
+_service: ContextVar[str] = ContextVar("brim_service", default="")
 
-    def __init__(self) -> None:
-        self.provider: TracerProvider | None = None
-        self.tracer: trace.Tracer = trace.NoOpTracer()
+
+class _Tracing:
+    """The process' tracers, by service. Not OpenTelemetry's global one: that can be set only once, tests need it anew.
+
+    service: whose spans those are that no service of this process claims.
+    """
+
+    def __init__(self, processor: SpanProcessor | None = None, service: str = "", ratio: float = 1.0) -> None:
+        self.processor = processor
+        self._service = service
+        self._sampler = ParentBased(TraceIdRatioBased(ratio))
+        self._tracers: dict[str, trace.Tracer] = {}
+
+    def tracer(self) -> trace.Tracer:
+        if self.processor is None:
+            return _NOTHING
+        service = _service.get() or self._service
+        found = self._tracers.get(service)
+        if found is None:
+            found = self._tracers[service] = self._made(self.processor, service)
+        return found
+
+    def _made(self, processor: SpanProcessor, service: str) -> trace.Tracer:
+        resource = Resource.create({"service.name": service, "service.namespace": "brim"})
+        provider = TracerProvider(resource=resource, sampler=self._sampler, shutdown_on_exit=False)
+        provider.add_span_processor(processor)
+        return provider.get_tracer("brim")
 
 
 _tracing = _Tracing()
@@ -57,12 +83,17 @@ _tracing = _Tracing()
 
 @dataclass(frozen=True, slots=True)
 class FinishedSpan:
-    """What a test sees of a span. Ids are hexadecimal; `links` are the trace ids it links to."""
+    """What a test sees of a span. Ids are hexadecimal; `links` are the trace ids it links to. begin, end: Unix
+    seconds."""
 
+    service: str
     name: str
     kind: str
     trace_id: str
+    span_id: str
     parent_id: str
+    begin: float
+    end: float
     links: tuple[str, ...]
     attributes: Mapping[str, object]
     failed: bool
@@ -81,51 +112,47 @@ class RecordedSpans:
 def _finished(span: ReadableSpan) -> FinishedSpan:
     context = span.get_span_context()
     return FinishedSpan(
+        service=str(span.resource.attributes["service.name"]),
         name=span.name,
         kind=span.kind.name.lower(),
         trace_id=trace.format_trace_id(context.trace_id) if context else "",
+        span_id=trace.format_span_id(context.span_id) if context else "",
         parent_id=trace.format_span_id(span.parent.span_id) if span.parent else "",
+        begin=(span.start_time or 0) / 1e9,
+        end=(span.end_time or 0) / 1e9,
         links=tuple(trace.format_trace_id(link.context.trace_id) for link in span.links),
         attributes=dict(span.attributes or {}),
         failed=span.status.status_code is StatusCode.ERROR,
     )
 
 
-def setup(settings: TelemetrySettings, *, service: str) -> bool:
-    """Begin to record and export spans, where an endpoint is set. Calling it again changes nothing.
-
-    Returns whether it began now.
-    """
-    if not settings.otlp_endpoint or _tracing.provider is not None:
-        return False
-    # Loaded where it is used alone: a command that exports nothing starts sooner without it.
+def setup(settings: TelemetrySettings, *, service: str) -> None:
+    """Begin to record and export spans, where an endpoint is set. Calling it again changes nothing."""
+    global _tracing
+    if not settings.otlp_endpoint or recording():
+        return
+    # Loaded where it is used alone: commands start sooner without it.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint.rstrip("/") + "/v1/traces", timeout=10)
-    _record(BatchSpanProcessor(exporter), service, settings.sample_ratio)
-    return True
+    _tracing = _Tracing(BatchSpanProcessor(exporter), service, settings.sample_ratio)
 
 
-def _record(processor: SpanProcessor, service: str, ratio: float) -> None:
-    provider = TracerProvider(
-        resource=Resource.create({"service.name": service, "service.namespace": "brim"}),
-        sampler=ParentBased(TraceIdRatioBased(ratio)),
-        shutdown_on_exit=False,
-    )
-    provider.add_span_processor(processor)
-    _tracing.provider = provider
-    _tracing.tracer = provider.get_tracer("brim")
+def serve_as(service: str) -> None:
+    """From now on the spans of this task, and of the tasks that it starts, are those of the named service."""
+    _service.set(service)
 
 
 async def shutdown(*, timeout: float = 5.0) -> None:
     """Send what is left. The exporter may block for 30 s: it does so in a thread that is left behind then."""
-    provider, _tracing.provider, _tracing.tracer = _tracing.provider, None, trace.NoOpTracer()
-    if provider is None:
+    global _tracing
+    processor, _tracing = _tracing.processor, _Tracing()
+    if processor is None:
         return
     done = threading.Event()
 
     def close() -> None:
-        provider.shutdown()
+        processor.shutdown()
         done.set()
 
     threading.Thread(target=close, name="telemetry-shutdown", daemon=True).start()
@@ -133,28 +160,41 @@ async def shutdown(*, timeout: float = 5.0) -> None:
 
 
 @asynccontextmanager
+async def exporting(settings: TelemetrySettings, *, service: str, timeout: float = 5.0) -> AsyncIterator[None]:
+    """Record and export spans while the block runs, where an endpoint is set and nothing is recorded yet.
+
+    timeout: seconds for sending the last ones.
+    """
+    if not settings.otlp_endpoint or recording():
+        yield
+        return
+    setup(settings, service=service)
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await shutdown(timeout=timeout)
+
+
+@asynccontextmanager
 async def command(settings: TelemetrySettings, name: str, attributes: Attributes) -> AsyncIterator[None]:
     """Run one command as the root of a trace, which all that it asks for continues. What it recorded is sent before
-    it ends, where an endpoint is set."""
-    own = setup(settings, service="cli")
-    try:
+    it ends, where an endpoint is set: for a moment at most, since a person waits."""
+    async with exporting(settings, service="cli", timeout=2.0):
         with span(name, attributes=attributes):
             yield
-    finally:
-        if own:
-            await shutdown()
 
 
 @contextmanager
 def recorded(service: str = "test") -> Iterator[RecordedSpans]:
     """Record all spans in memory while the block runs, for tests."""
-    before = _tracing.provider, _tracing.tracer
+    global _tracing
     spans = RecordedSpans()
-    _record(SimpleSpanProcessor(spans.exporter), service, 1.0)
+    before, _tracing = _tracing, _Tracing(SimpleSpanProcessor(spans.exporter), service)
     try:
         yield spans
     finally:
-        _tracing.provider, _tracing.tracer = before
+        _tracing = before
 
 
 @contextmanager
@@ -168,11 +208,12 @@ def span(
 ) -> Iterator[Span]:
     """Run a block inside a span.
 
-    parent: headers of the message that this continues; absent, the surrounding span is the parent.
+    parent: headers of the message that this continues; absent, the surrounding span is the parent; empty, there is
+    none.
     links: headers of messages that caused this without being its parent. An exception marks the span failed.
     """
     context = _context(parent) if parent is not None else None
-    with _tracing.tracer.start_as_current_span(
+    with _tracing.tracer().start_as_current_span(
         name,
         context=context,
         kind=_KINDS[kind],
@@ -219,6 +260,11 @@ def current() -> dict[str, str]:
     return headers
 
 
+def here(headers: Mapping[str, str]) -> dict[str, str]:
+    """The current trace context, else the one that the headers of the message in hand carry."""
+    return current() or extract(headers)
+
+
 def has_context() -> bool:
     """Whether there is a trace context to pass on. Cheap: for hot paths."""
     return trace.get_current_span().get_span_context().is_valid
@@ -226,10 +272,11 @@ def has_context() -> bool:
 
 def recording() -> bool:
     """Whether spans are recorded at all. Cheap: hot paths skip making spans that nobody would see."""
-    return _tracing.provider is not None
+    return _tracing.processor is not None
 
 
-def trace_id() -> str:
-    """The current trace's id in hexadecimal, empty where there is none."""
-    context = trace.get_current_span().get_span_context()
+def trace_id(headers: Mapping[str, str] | None = None) -> str:
+    """The id of the trace that headers carry, else of the current one, in hexadecimal; empty where there is none."""
+    span = trace.get_current_span(None if headers is None else _context(headers))
+    context = span.get_span_context()
     return trace.format_trace_id(context.trace_id) if context.is_valid else ""

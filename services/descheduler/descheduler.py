@@ -217,8 +217,13 @@ class Descheduler:
         )
         about = "+".join(f"{stuck.member}:{stuck.count}:{stuck.since:.0f}" for stuck in finding.stuck)
         times = asked.times if asked is not None else 1
+        about_it = {
+            "brim.workload": str(placement.ref),
+            "brim.order": str(placement.order),
+            "brim.stuck": [f"{stuck.member}: {stuck.count}, {stuck.message}" for stuck in finding.stuck],
+        }
         parent = watched[finding.stuck[0].member].context or telemetry.extract(message.headers)
-        with telemetry.span("ask rebalance", parent=parent, links=[telemetry.extract(message.headers)]):
+        with telemetry.span("ask rebalance", parent=parent, links=self._links(message, watched), attributes=about_it):
             try:
                 await self._context.bus.publish(
                     subjects.rebalance(placement.ref),
@@ -233,6 +238,11 @@ class Descheduler:
         self._failures = 0
         self._told(placement, finding, now)
         return True
+
+    @staticmethod
+    def _links(message: Message, watched: Mapping[str, Seen]) -> list[Mapping[str, str]]:
+        """All that meet in a request: the decision that is in force, and every member where replicas are stuck."""
+        return [telemetry.extract(message.headers), *(seen.context for seen in watched.values())]
 
     def _told(self, placement: Placement, finding: Finding, now: float) -> None:
         self._metrics.requests.add()

@@ -11,10 +11,11 @@ import anyio.abc
 from services.executor.actions import Actions
 from services.executor.bindings import Bindings
 from services.executor.manifests import Manifests
-from services.executor.member import Member, Tools, Work
+from services.executor.member import Member, Tools
 from services.executor.metrics import ExecutorMetrics
 from services.executor.outcomes import Outcomes
 from services.executor.queue import Key
+from services.executor.work import Work
 from shared import telemetry
 from shared.backoff import Backoff, Retries
 from shared.bus import Change, Message

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from math import inf
 
@@ -24,13 +23,13 @@ from services.executor.outcomes import Outcomes
 from services.executor.pods import Pods
 from services.executor.queue import Key, WorkQueue
 from services.executor.reconcile import Memory, Reconciler
+from services.executor.work import Item, Work, traced
 from shared import telemetry
 from shared.backoff import Backoff, Retries
 from shared.clock import Clock
 from shared.contracts.action import Acted, Action
 from shared.contracts.binding import Binding
 from shared.contracts.outcome import Outcome, Result
-from shared.contracts.placement import Placement, Share
 from shared.errors import BrimError, MemberUnavailable, Misconfigured
 from shared.fleet import Kubeconfig
 from shared.kube import MemberClient, Timeouts
@@ -41,31 +40,6 @@ log = logging.getLogger("brim.executor")
 SETTLED: frozenset[Result] = frozenset({"applied", "deleted", "released"})
 CONNECT = 5.0  # seconds until a connection stands
 GRACE = 5.0  # seconds that requests in flight get on shutdown
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A placement's share, the trace it came with, and when the stream stored it (Unix seconds)."""
-
-    placement: Placement
-    share: Share
-    context: Mapping[str, str]
-    stored_at: float
-
-
-@dataclass(slots=True)
-class Item:
-    """One object in this member.
-
-    attempts: without success, in a row. look: see the object itself, whatever is remembered. timed: how long the
-    work took was observed; resyncs are not.
-    """
-
-    work: Work
-    memory: Memory = field(default_factory=Memory)
-    attempts: int = 0
-    look: bool = False
-    timed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +99,11 @@ class Member:
             item = self._items[key] = self._new_item(work)
             if self._is_carried_out(work):
                 self._queue.add_at(key, anyio.current_time() + random.random() * self._tools.settings.executor.resync)
-                item.look = True
+                item.look = item.timed = True
                 return
         elif item.work.placement.uid == work.placement.uid and work.placement.order < item.work.placement.order:
             return
-        item.work, item.attempts, item.look, item.timed = work, 0, False, False
+        item.work, item.attempts, item.look, item.timed, item.trace = work, 0, False, False, {}
         item.memory.unfinished = None  # meanwhile others may have written: the object is looked at
         if self._breaker.is_open:
             self._say(item, self._cut_off())
@@ -313,16 +287,13 @@ class Member:
     async def _attempt(self, reconciler: Reconciler, item: Item) -> float | None:
         """One try; returns the seconds until the next."""
         work = item.work
-        kind = work.placement.ref.kind
-        attributes = {"brim.member": self.name, "brim.workload": str(work.placement.ref)}
         try:
             manifest = await self._tools.manifests.of(work.placement, work.share)
         except BrimError as error:
             return self._failed(item, work, error)
         try:
-            with telemetry.span(f"apply {kind}", kind="client", parent=work.context, attributes=attributes):
-                traceparent = telemetry.current().get(telemetry.TRACEPARENT, "")
-                target = target_of(work.placement, work.share, manifest, traceparent)
+            with traced(self.name, item):
+                target = target_of(work.placement, work.share, manifest, item.trace.get(telemetry.TRACEPARENT, ""))
                 decision = await reconciler.carry_out(target, item.memory, look=item.look)
         except BrimError as error:
             self._count(error if isinstance(error, MemberUnavailable) else None)
@@ -392,4 +363,4 @@ class Member:
             at=self._tools.clock.now(),
             attempts=max(1, item.attempts),
         )
-        self._tools.outcomes.say(outcome, item.work.context)
+        self._tools.outcomes.say(outcome, item.trace or item.work.context)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import anyio
 
 from services.executor.metrics import ExecutorMetrics
-from shared import telemetry
 from shared.backoff import Backoff, Retries
 from shared.bus import Bus, Message, View
 from shared.contracts import subjects
@@ -138,8 +137,7 @@ class Outcomes:
         if outcome is None:
             await self._bus.remove(subject)
             return
-        with telemetry.span("publish outcome", parent=waiting.context):
-            await self._bus.publish(subject, outcome.encode(), event=Outcome.TYPE)
+        await self._bus.publish(subject, outcome.encode(), headers=waiting.context, event=Outcome.TYPE)
         self._metrics.outcomes.add(member=outcome.member, result=outcome.result)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from services.inventory.core.facts import ObjectKey
 from services.inventory.last_values import LastValues
@@ -25,6 +26,7 @@ class StatusPublisher(LastValues[ObjectKey, Status]):
     ) -> None:
         super().__init__(bus, clock, settings, mirror.member, mirror.status_changed, metrics)
         self._mirror = mirror
+        self._stories: dict[ObjectKey, Mapping[str, str]] = {}  # traces of what happened after a change was over
 
     @property
     def _form(self) -> type[Status]:
@@ -53,27 +55,52 @@ class StatusPublisher(LastValues[ObjectKey, Status]):
         self, key: ObjectKey, before: Status | None, after: Status
     ) -> tuple[AbstractContextManager[object], str]:
         traceparent = self._mirror.traceparent(key)
-        return _traced(before, after, traceparent), traceparent
+        if not traceparent or not telemetry.recording():
+            return nullcontext(), traceparent
+        return self._observed(key, before, after, {telemetry.TRACEPARENT: traceparent}), traceparent
+
+    @contextmanager
+    def _observed(
+        self, key: ObjectKey, before: Status | None, after: Status, change: Mapping[str, str]
+    ) -> Iterator[None]:
+        """A span of the trace of the object's last change, until all of that serves.
+
+        What happens afterwards (a node goes, a pod gets stuck) is a story of its own until all serves again, and only
+        links to the change: else a trace would grow for as long as its object lives.
+        """
+        same = before is not None and before.order == after.order
+        begins = same and before is not None and _serves(before)
+        if begins or not same:
+            self._stories.pop(key, None)
+        parent = {} if begins else self._stories.get(key, change)
+        links = [change] if begins else []
+        name = f"observe {_happened(before, after)}"
+        with telemetry.span(name, parent=parent, links=links, attributes=_attributes(after)):
+            if begins:
+                self._stories[key] = telemetry.current()
+            yield
 
     def _stored(self, key: ObjectKey) -> None:
         self._metrics.statuses.add(member=self._member)
+        if key not in self._mirror:
+            self._stories.pop(key, None)
 
 
-def _traced(told: Status | None, status: Status, traceparent: str) -> AbstractContextManager[object]:
-    """A span of the object's own trace, so that no status begins another and hides where it comes from."""
-    if not traceparent or not telemetry.recording():
-        return nullcontext()
-    return telemetry.span(
-        f"observe {_happened(told, status)}",
-        parent={telemetry.TRACEPARENT: traceparent},
-        attributes={
-            "brim.member": status.member,
-            "brim.object": str(status.ref),
-            "brim.bound": status.bound,
-            "brim.ready": status.ready,
-            "brim.unschedulable": sum(group.count for group in status.unschedulable),
-        },
-    )
+def _attributes(status: Status) -> telemetry.Attributes:
+    return {
+        "brim.member": status.member,
+        "brim.workload": str(status.ref),
+        "brim.order": str(status.order),
+        "brim.bound": status.bound,
+        "brim.ready": status.ready,
+        "brim.unschedulable": sum(group.count for group in status.unschedulable),
+    }
+
+
+def _serves(status: Status) -> bool:
+    """All that was asked for is there, of the newest revision."""
+    there = min(status.ready, status.updated) >= status.replicas and status.observed_generation >= status.generation
+    return status.finished or (there and not status.pending and not status.unschedulable)
 
 
 def _happened(told: Status | None, status: Status) -> str:
@@ -81,6 +108,6 @@ def _happened(told: Status | None, status: Status) -> str:
     before = told or Status(member=status.member, ref=status.ref, observed_at=0.0)
     if sum(g.count for g in status.unschedulable) > sum(g.count for g in before.unschedulable):
         return "unschedulable"
-    if status.bound > before.bound:
-        return "scheduled"
-    return "running" if status.ready > before.ready else "status"
+    if status.ready > before.ready:
+        return "running"
+    return "scheduled" if status.bound > before.bound else "status"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -14,6 +14,7 @@ from services.scheduler.core.engine import SchedulerState
 from services.scheduler.core.values import WorkloadKey
 from services.scheduler.metrics import SchedulerMetrics
 from services.scheduler.publishing import Epoch, Publisher
+from services.scheduler.tracing import Stories, Story, Trace, deciding, joined
 from shared.clock import Clock
 from shared.contracts.placement import Placement
 from shared.contracts.refs import Order
@@ -28,10 +29,10 @@ SETTLED = 5.0  # real seconds that a rebalance request is kept back for its deci
 
 @dataclass(slots=True)
 class _Cause:
-    """The newest change that made an object due. heard_at: perf_counter seconds."""
+    """What made an object due. heard_at: of the newest change, perf_counter seconds. traces: of all, oldest first."""
 
     heard_at: float
-    trace: Mapping[str, str]
+    traces: tuple[Trace, ...]
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ class Deciding:
         self._due = asyncio.Event()
         self._moved = asyncio.Event()  # replaced whenever an object was decided, or its placement sent
         self._causes: dict[WorkloadKey, _Cause] = {}
+        self._stories = Stories()
         self._sending: dict[WorkloadKey, asyncio.Event] = {}
         self._unsent: dict[WorkloadKey, int] = {}  # placements decided and not through with
         self._room = asyncio.Semaphore(IN_FLIGHT)
@@ -68,11 +70,12 @@ class Deciding:
 
     # -- being told ------------------------------------------------------------------------------------------
 
-    def heard(self, keys: Iterable[WorkloadKey], trace: Mapping[str, str]) -> None:
+    def heard(self, keys: Iterable[WorkloadKey], trace: Trace) -> None:
         """These became due by a message with this trace context."""
         now = perf_counter()
         for key in keys:
-            self._causes[key] = _Cause(now, trace)
+            known = self._causes.get(key)
+            self._causes[key] = _Cause(now, joined(known.traces if known else (), trace))
         self.wake()
 
     def wake(self) -> None:
@@ -93,6 +96,7 @@ class Deciding:
     def gone(self, key: WorkloadKey) -> None:
         """The object is no more."""
         self._causes.pop(key, None)
+        self._stories.gone(key)
         self._totals.put(key, 0)
 
     # -- deciding --------------------------------------------------------------------------------------------
@@ -123,12 +127,15 @@ class Deciding:
             counter = before.order.counter + 1 if before else 1
             placement = self._state.assume(decision, Order(epoch=self._epoch.value, counter=counter))
             self._unsent[key] = self._unsent.get(key, 0) + 1
-            group.create_task(self._send(placement, self._causes.pop(key, None)))
+            cause = self._causes.pop(key, None)
+            waits = before is not None and before.pending > 0
+            story = self._stories.of(key, cause.traces if cause else (), waits=waits)
+            group.create_task(self._send(placement, cause, story))
             taken += 1
             if taken % BREATH == 0:
                 await asyncio.sleep(0)
 
-    async def _send(self, placement: Placement, cause: _Cause | None) -> None:
+    async def _send(self, placement: Placement, cause: _Cause | None, story: Story) -> None:
         """One at a time per object: each is fenced by the sequence of the one before."""
         key = placement.ref.key
         try:
@@ -138,7 +145,7 @@ class Deciding:
             self._metrics.in_flight.set(len(self._sending))
             try:
                 if not self._is_overtaken(placement):
-                    await self._publish(placement, cause)
+                    await self._publish(placement, cause, story)
             finally:
                 del self._sending[key]
                 mine.set()
@@ -154,9 +161,12 @@ class Deciding:
         in_force = self._state.explain(placement.ref.key)
         return in_force is not None and placement.order < in_force.order
 
-    async def _publish(self, placement: Placement, cause: _Cause | None) -> None:
+    async def _publish(self, placement: Placement, cause: _Cause | None, story: Story) -> None:
         key = placement.ref.key
-        if await self._publisher.publish(placement, cause.trace if cause else {}):
+        with deciding(placement, story) as trace:
+            self._stories.told(key, trace)
+            stored = await self._publisher.publish(placement, trace)
+        if stored:
             self._totals.put(key, placement.pending)
             self._metrics.pending.set(self._totals.sum)
             self._metrics.decided(placement.cause, perf_counter() - cause.heard_at if cause else None)

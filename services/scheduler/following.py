@@ -312,5 +312,5 @@ class Following:
         request = Rebalance.decode(message.data)
         due = self._state.on_rebalance(request)
         if due:
-            self._deciding.heard(due, telemetry.extract(message.headers))
+            self._deciding.heard(due, telemetry.here(message.headers))
             await self._deciding.settled(request.ref.key)

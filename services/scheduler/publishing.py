@@ -10,7 +10,6 @@ from services.scheduler.core.engine import SchedulerState
 from services.scheduler.core.values import WorkloadKey
 from services.scheduler.mending import legible
 from services.scheduler.metrics import SchedulerMetrics
-from shared import telemetry
 from shared.backoff import Backoff, Retries
 from shared.bus import Bus, Message
 from shared.contracts import subjects
@@ -24,7 +23,6 @@ log = logging.getLogger("brim.scheduler")
 RETRY = Backoff(base=0.05, maximum=2.0)
 HEADROOM = 4096  # bytes of the payload limit for headers
 REMOVED = 10_000  # removals remembered, the newest ones
-SPAN = "decide brim.placement.<kind>.<namespace>.<name>"
 
 
 class Epoch:
@@ -115,16 +113,11 @@ class Publisher:
         self._metrics = metrics
         self._on_stored = on_stored
 
-    async def publish(self, placement: Placement, trace: Mapping[str, str]) -> bool:
-        """Whether it is in force; else it was forgotten, and is decided again. Raises LeaseLost."""
-        if not telemetry.recording():
-            return await self._publish(placement, trace)
-        attributes = {"brim.cause": placement.cause, "brim.wanted": placement.wanted, "brim.pending": placement.pending}
-        with telemetry.span(SPAN, parent=trace, links=[trace], attributes=attributes):
-            return await self._publish(placement, {})
+    async def publish(self, placement: Placement, headers: Mapping[str, str]) -> bool:
+        """Whether it is in force; else it was forgotten, and is decided again. Raises LeaseLost.
 
-    async def _publish(self, placement: Placement, headers: Mapping[str, str]) -> bool:
-        """The fence is what was known when it was decided: meanwhile the stream may bring our own message back."""
+        The fence is what was known when it was decided: meanwhile the stream may bring our own message back.
+        """
         key = placement.ref.key
         subject = subjects.placement(placement.ref)
         payload = self._encoded(placement)

@@ -31,7 +31,8 @@ async def request(
     headers: Mapping[str, str] | None = None,
 ) -> bytes:
     own = dict(headers or {})
-    with telemetry.span(f"send {template_of(subject)}", kind="client"):
+    parent = own if telemetry.TRACEPARENT in own and not telemetry.has_context() else None
+    with telemetry.span(f"send {template_of(subject)}", kind="client", parent=parent):
         telemetry.inject(own)
         reply = await connection.ask(subject, payload, headers=own or None, timeout=timeout)
         if status_of(reply) == NO_RESPONDERS:

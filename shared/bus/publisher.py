@@ -118,12 +118,14 @@ class Publisher:
         return own
 
     async def _store(self, subject: str, payload: bytes, headers: dict[str, str], timeout: float) -> int:
-        if not telemetry.recording():
+        handed = telemetry.TRACEPARENT in headers
+        # A message without a story (a lease, a capacity delta) begins none: nobody would look for it.
+        if not telemetry.recording() or not (handed or telemetry.has_context()):
             telemetry.inject(headers)
             reply = await self._connection.ask(subject, payload, headers=headers or None, timeout=timeout)
             return _acknowledged(reply, subject)
         # Outside of any span the trace that the caller hands over goes on; a new one would cut the story in two.
-        parent = headers if telemetry.TRACEPARENT in headers and not telemetry.has_context() else None
+        parent = headers if handed and not telemetry.has_context() else None
         with telemetry.span(f"send {template_of(subject)}", kind="producer", parent=parent):
             telemetry.inject(headers)
             reply = await self._connection.ask(subject, payload, headers=headers, timeout=timeout)

@@ -11,6 +11,7 @@ from shared.contracts import subjects
 from shared.contracts.base import JsonObject
 from shared.contracts.placement import Share
 from shared.contracts.refs import ObjectRef, Order
+from shared.settings import ExecutorSettings
 from simulator.faults import Fault
 
 
@@ -434,6 +435,25 @@ async def test_the_trace_of_the_placement_goes_on_in_the_member(world: Any) -> N
             written = w.live("idc", WEB)["metadata"]["annotations"]["brim.dev/traceparent"]
             assert written.split("-")[1] == trace
             assert {s.trace_id for s in spans.finished() if s.name == "apply Deployment"} == {trace}
+
+
+async def test_looking_again_and_again_is_no_part_of_the_trace(world: Any) -> None:
+    """A trace ends with its change; what brim mends long afterwards still says by which change it came to be."""
+    async with world(settings=ExecutorSettings(resync=0.1, backoff_base=0.02)) as w, w.executor():
+        await w.desire(WEB)
+        with telemetry.recorded() as spans:
+            with telemetry.span("decide"):
+                placed = await w.place(WEB, share())
+                trace = telemetry.trace_id()
+            await w.settled("idc", placed)
+            live = w.live("idc", WEB)
+            w.members["idc"].store.update("deployments.apps", {**live, "spec": {**live["spec"], "replicas": 7}})
+            await w.eventually(lambda: w.live("idc", WEB)["spec"]["replicas"] == 2)
+            looks = w.metric("looks_total", member="idc")
+            await w.eventually(lambda: w.metric("looks_total", member="idc") > looks + 3)
+            assert [s.name for s in spans.finished() if s.name == "apply Deployment"] == ["apply Deployment"]
+        written = w.live("idc", WEB)["metadata"]["annotations"]["brim.dev/traceparent"]
+        assert written.split("-")[1] == trace
 
 
 def create(w: Any, manifest: JsonObject, member: str = "idc") -> Any:

@@ -225,23 +225,44 @@ async def test_a_change_is_told_though_somebody_wrote_in_between(fleetside, even
             await eventually(fares(side, replicas=replicas, ready=replicas))
 
 
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def traced(replicas: int) -> dict[str, object]:
+    manifest = web(replicas)
+    manifest["metadata"]["annotations"]["brim.dev/traceparent"] = f"00-{TRACE}-b7ad6b7169203331-01"
+    return manifest
+
+
 async def test_what_becomes_of_replicas_belongs_to_the_trace_of_the_change(fleetside, eventually) -> None:
-    trace = "0af7651916cd43dd8448eb211c80319c"
-    traced = web()
-    traced["metadata"]["annotations"]["brim.dev/traceparent"] = f"00-{trace}-b7ad6b7169203331-01"
     with telemetry.recorded() as spans:
         async with fleetside(FLEET) as side, side.inventory(), side.client("idc") as client:
             await side.want(web())
-            await client.create(traced)
-            await eventually(fares(side, ready=2, bound=2))
-            await client.merge_patch(WEB, {"spec": {"replicas": 6}})
+            await client.create(traced(6))
             await eventually(fares(side, pending=2, ready=4))
             await client.merge_patch(WEB, {"spec": {"paused": True}})
-            await eventually(fares(side, generation=3))
+            await eventually(fares(side, generation=2))
             last = await side.bus.last("STATUS", subjects.status("idc", WEB))
-            assert trace in last.headers["traceparent"]
-        told = {span.name for span in spans.finished() if span.trace_id == trace}
-    assert {"observe scheduled", "observe unschedulable"} <= told
+            assert TRACE in last.headers["traceparent"]
+        told = {span.name for span in spans.finished() if span.trace_id == TRACE}
+    assert "observe unschedulable" in told
+
+
+async def test_what_happens_once_all_serves_is_a_story_of_its_own(fleetside, eventually) -> None:
+    with telemetry.recorded() as spans:
+        async with fleetside(FLEET) as side, side.inventory(), side.client("idc") as client:
+            await side.want(web())
+            await client.create(traced(2))
+            await eventually(fares(side, ready=2, updated=2, observed_generation=1))
+            await client.merge_patch(WEB, {"spec": {"replicas": 6}})
+            await eventually(fares(side, pending=2, ready=4))
+            last = await side.bus.last("STATUS", subjects.status("idc", WEB))
+        observed = [span for span in spans.finished() if span.name.startswith("observe ")]
+    (own,) = {span.trace_id for span in observed} - {TRACE}
+    assert telemetry.trace_id(last.headers) == own
+    story = [span for span in observed if span.trace_id == own]
+    assert {span.links for span in story if not span.parent_id} == {(TRACE,)}
+    assert "observe unschedulable" in {span.name for span in story}
 
 
 async def test_a_kind_that_is_not_served_for_a_moment_is_told_of_again(fleetside, eventually) -> None:

@@ -57,6 +57,28 @@ def test_a_failure_is_marked_with_its_code() -> None:
     assert span.attributes == {"n": 1, "error.type": "WriteConflict"}
 
 
+async def test_each_service_of_a_process_has_spans_of_its_own() -> None:
+    async def serve(service: str) -> None:
+        telemetry.serve_as(service)
+        async with anyio.create_task_group() as group:
+            group.start_soon(work, f"work of {service}")
+
+    async def work(name: str) -> None:
+        with telemetry.span(name):
+            pass
+
+    with telemetry.recorded("cli") as spans:
+        async with anyio.create_task_group() as group:
+            group.start_soon(serve, "scheduler")
+            group.start_soon(serve, "executor")
+        await work("ask")
+    assert {(span.service, span.name) for span in spans.finished()} == {
+        ("scheduler", "work of scheduler"),
+        ("executor", "work of executor"),
+        ("cli", "ask"),
+    }
+
+
 def test_the_context_can_be_stored_with_state() -> None:
     headers = {"other": "x", "tracestate": "k=v", **PARENT}
     assert telemetry.extract(headers) == {"tracestate": "k=v", **PARENT}
@@ -107,3 +129,21 @@ async def test_shutdown_does_not_wait_for_a_collector_that_is_away() -> None:
         pass
     with anyio.fail_after(3):
         await telemetry.shutdown(timeout=0.2)
+
+
+async def test_what_a_block_does_is_sent_when_it_ends(collector: tuple[str, list[tuple[str, bytes]]]) -> None:
+    url, received = collector
+    async with telemetry.exporting(TelemetrySettings(otlp_endpoint=url), service="cli"):
+        with telemetry.span("send brim.apply"):
+            pass
+    assert not telemetry.recording()
+    assert b"send brim.apply" in received[0][1]
+
+
+async def test_a_block_without_an_endpoint_leaves_alone_what_is_recorded() -> None:
+    with telemetry.recorded() as spans:
+        async with telemetry.exporting(TelemetrySettings(), service="cli"):
+            pass
+        with telemetry.span("afterwards"):
+            pass
+    assert [span.name for span in spans.finished()] == ["afterwards"]

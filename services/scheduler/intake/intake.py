@@ -34,6 +34,7 @@ PATIENCE = 3.0  # seconds that a request is worked on: less than its sender wait
 WORKERS = 64  # submissions under way at once; each spends its time waiting for an acknowledgement
 IN_FLIGHT = 1024
 EXCERPT = 200  # characters
+LISTED = 32  # objects that a span names
 _SUBJECTS = {
     "apply": subjects.APPLY,
     "delete": subjects.DELETE,
@@ -122,12 +123,12 @@ class Intake:
     async def _answer(self, verb: str, message: Message) -> Answer:
         begin = perf_counter()
         try:
-            ask = self._reading[verb](message.data)
+            ask = self._validated(verb, message)
         except Invalid as error:
             self._metrics.submitted(verb, "refused", perf_counter() - begin)
             return Answer(faults=_on_the_wire(error.faults))
         accepted, faults = await self._store.carry_out(
-            [ref.key for ref in ask.refs], ask.judge, headers=telemetry.extract(message.headers), patience=PATIENCE
+            [ref.key for ref in ask.refs], ask.judge, headers=telemetry.here(message.headers), patience=PATIENCE
         )
         self._metrics.submitted(verb, "refused" if faults else "accepted", perf_counter() - begin)
         if faults:
@@ -149,14 +150,13 @@ class Intake:
     async def take(self, message: Message) -> None:
         begin = perf_counter()
         verb = message.subject.removeprefix("brim.submit.")
-        reading = self._reading.get(verb)
-        if reading is None:
+        if verb not in self._reading:
             verbs = ", ".join(sorted(self._reading))
             fault = Fault("the message", "subject", f"{message.subject} is unknown; publish to brim.submit.<{verbs}>")
             await self._reject(message, [fault])
             return
         try:
-            ask = reading(message.data)
+            ask = self._validated(verb, message)
         except Invalid as error:
             await self._reject(message, error.faults)
             self._metrics.submitted(verb, "refused", perf_counter() - begin)
@@ -168,7 +168,7 @@ class Intake:
 
     async def _carry_out(self, message: Message, ask: _Ask, verb: str) -> list[Fault]:
         submission = f"{message.sequence}@{message.published_at:.6f}"
-        headers = {**telemetry.extract(message.headers), SUBMISSION: submission}
+        headers = {**telemetry.here(message.headers), SUBMISSION: submission}
         done: Mapping[Key, Accepted] = {}
         if message.delivered > 1:
             done = await self._store.written_by(ask.refs, SUBMISSION, submission)
@@ -196,7 +196,7 @@ class Intake:
         await self._bus.publish(
             subjects.rejected("scheduler"),
             rejected.encode(),
-            headers=telemetry.extract(message.headers),
+            headers=telemetry.here(message.headers),
             message_id=f"submit-{message.sequence}-{message.published_at:.6f}",
             event=Rejected.TYPE,
         )
@@ -208,6 +208,13 @@ class Intake:
         await self._reject(message, [Fault("the message", "", why, "Internal")])
 
     # -- reading ---------------------------------------------------------------------------------------------
+
+    def _validated(self, verb: str, message: Message) -> _Ask:
+        """Raises Invalid."""
+        with telemetry.span(f"validate {verb}", attributes={"brim.bytes": len(message.data)}) as span:
+            ask = self._reading[verb](message.data)
+            span.set_attribute("brim.objects", [str(ref) for ref in ask.refs[:LISTED]])
+            return ask
 
     def _stamp(self) -> Stamp:
         return Stamp(

@@ -60,6 +60,13 @@ class TestPublish:
             (span.name, span.kind) for span in spans.finished()
         ]
 
+    async def test_a_message_without_a_story_begins_none(self, bus: Bus) -> None:
+        with telemetry.recorded() as spans:
+            await bus.publish(SUBJECT, b"")
+        last = await bus.last("DESIRED", SUBJECT)
+        assert last is not None
+        assert (spans.finished(), last.headers.get("traceparent")) == ([], None)
+
     async def test_without_a_stream_it_says_so(self, bus: Bus) -> None:
         with pytest.raises(BusUnavailable, match=r"no stream stores brim\.nowhere"):
             await bus.publish("brim.nowhere", b"")
