@@ -24,6 +24,7 @@ PROVISIONING = {
     "failed": "adding nodes failed",
     "none": "no node takes them",
 }
+NO_INSTANCE = "without an instance: their virtual node could not have one"
 SILENT = 60.0  # fleet seconds without a word from inventory, after which nothing is known of a member
 UNREACHABLE = 30.0  # fleet seconds since a member last answered inventory
 
@@ -69,11 +70,12 @@ class Workload:
 
 
 def stuck(status: Status) -> list[str]:
-    """`2 unschedulable: nodes are being added`, one for each thing that the autoscaler says."""
+    """`2 unschedulable: nodes are being added`, one for each thing that the autoscaler, or a virtual node, says."""
     counts: dict[str, int] = {}
     for entry in status.unschedulable:
-        counts[entry.provisioning] = counts.get(entry.provisioning, 0) + entry.count
-    return [f"{count} unschedulable: {PROVISIONING[said]}" for said, count in counts.items()]
+        said = NO_INSTANCE if entry.no_instance else f"unschedulable: {PROVISIONING[entry.provisioning]}"
+        counts[said] = counts.get(said, 0) + entry.count
+    return [f"{count} {said}" for said, count in counts.items()]
 
 
 def age(since: float, now: float) -> str:

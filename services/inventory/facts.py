@@ -26,6 +26,7 @@ from shared.workloads import has_ended, kind_of, replicas_of
 # Kinds whose controllers leave out a count of zero; elsewhere a missing count is not known.
 _COUNTING_KINDS = frozenset({("Deployment", "apps"), ("StatefulSet", "apps"), ("ReplicaSet", "apps"), ("Job", "batch")})
 _HASHES = ("pod-template-hash", "controller-revision-hash")  # by which a controller tells templates apart
+PROVIDER_FAILED = "ProviderFailed"  # a virtual kubelet's word for an instance that it could not have
 _READY_FIELDS = {("Job", "batch"): "ready"}
 
 
@@ -49,6 +50,7 @@ def pod_facts(pod: Pod) -> PodFacts:
     ready = _condition(pod.status.conditions, "Ready")
     stuck = scheduled if scheduled and (scheduled.status, scheduled.reason) == ("False", "Unschedulable") else None
     since = seconds(stuck.last_transition_time) or seconds(pod.metadata.creation_timestamp) if stuck else None
+    unsold = bool(pod.spec.node_name) and (pod.status.phase, pod.status.reason) == ("Pending", PROVIDER_FAILED)
     return PodFacts(
         namespace=pod.metadata.namespace,
         name=pod.metadata.name,
@@ -59,7 +61,8 @@ def pod_facts(pod: Pod) -> PodFacts:
         terminating=pod.metadata.deletion_timestamp is not None,
         ready=ready is not None and ready.status == "True",
         unschedulable_since=since,
-        message=stuck.message if stuck else "",
+        no_instance_since=bound_at(pod) if unsold else None,
+        message=stuck.message if stuck else pod.status.message if unsold else "",
         nominated=pod.status.nominated_node_name if pod.spec.scheduler_name not in SCHEDULERS else "",
         daemon=_daemon(pod),
         requests=_requests(pod),
@@ -67,6 +70,15 @@ def pod_facts(pod: Pod) -> PodFacts:
         template=next((pod.metadata.labels[name] for name in _HASHES if name in pod.metadata.labels), ""),
         restarts=sum(container.restart_count for container in pod.status.container_statuses),
     )
+
+
+def bound_at(pod: Pod) -> float | None:
+    """Unix seconds at which it got its node; its start where nobody says so."""
+    if not pod.spec.node_name:
+        return None
+    scheduled = _condition(pod.status.conditions, "PodScheduled")
+    at = seconds(scheduled.last_transition_time) if scheduled is not None and scheduled.status == "True" else None
+    return at or seconds(pod.status.start_time) or seconds(pod.metadata.creation_timestamp)
 
 
 def _daemon(pod: Pod) -> str:

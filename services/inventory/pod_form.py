@@ -75,9 +75,10 @@ def told(
         ready=about.ready,
         terminating=about.terminating,
         created_at=facts.seconds(metadata.creation_timestamp) or 0.0,
-        bound_at=bound_at(pod),
+        bound_at=facts.bound_at(pod),
         counted_at=counted_at,
         unschedulable=about.message if about.unschedulable_since is not None else None,
+        no_instance=about.message if about.no_instance_since is not None else None,
         instance=instance,
         eci=eci,
         observed_at=now,
@@ -95,18 +96,6 @@ def gone(member: str, name: str, instance: InstanceFacts, told: contract.Instanc
         gone=True,
         observed_at=now,
     )
-
-
-def bound_at(pod: Pod) -> float | None:
-    """Unix seconds at which it got its node; its start where nobody says so."""
-    if not pod.spec.node_name:
-        return None
-    for condition in pod.status.conditions:
-        if condition.type == "PodScheduled" and condition.status == "True":
-            at = facts.seconds(condition.last_transition_time)
-            if at is not None:
-                return at
-    return facts.seconds(pod.status.start_time) or facts.seconds(pod.metadata.creation_timestamp)
 
 
 def _scheduling(spec: PodSpec) -> Iterator[tuple[str, JsonValue]]:

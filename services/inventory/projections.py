@@ -155,6 +155,7 @@ class ContainerStatus(Projection):
 class PodStatus(Projection):
     phase: str = ""
     reason: str = ""
+    message: str = ""
     pod_ip: str = Field("", alias="podIP")
     nominated_node_name: str = ""
     start_time: str | None = None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final
 
-from services.inventory import facts, pod_form
+from services.inventory import facts
 from services.inventory.core.costs import Accounts, Payment
 from services.inventory.core.facts import Key, ObjectKey
 from services.inventory.core.instances import InstanceFacts
@@ -152,7 +152,7 @@ class Spending:
         if node is None:
             return NOTHING_PAID if self._knows_nodes else None
         share = dominant_share(facts.pod_facts(pod).requests, node.allocatable)
-        return self._for(pod, unit_of(node.labels), self._mirror.node_price(node) * share, pod_form.bound_at(pod))
+        return self._for(pod, unit_of(node.labels), self._mirror.node_price(node) * share, facts.bound_at(pod))
 
     def _for_instance(self, instance: InstanceFacts, ref: ObjectRef, workload: str) -> Payment | None:
         if instance.since is None:
@@ -167,7 +167,7 @@ class Spending:
         sold, annotations = self._sold(pod.spec.node_name), pod.metadata.annotations
         spec = instance_of(facts.pod_facts(pod).requests, annotations, "", sold)
         price = hourly(spec.name, wants_spot(annotations), sold) if spec is not None else 0.0
-        return self._for(pod, "eci", price, facts.seconds(pod.status.start_time) or pod_form.bound_at(pod))
+        return self._for(pod, "eci", price, facts.seconds(pod.status.start_time) or facts.bound_at(pod))
 
     def _sold(self, node: str) -> VirtualStock:
         return self._mirror.surroundings.sold(node)

@@ -67,7 +67,7 @@ class Annotate(_OfPod):
 
 
 class Evict(_OfPod):
-    """Delete the pod: a pod of higher priority needs its place, or its virtual node is gone.
+    """Delete the pod: a pod of higher priority needs its place, its virtual node is gone, or has no instance for it.
 
     reason and message become an event about the pod.
     """

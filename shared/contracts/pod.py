@@ -41,7 +41,9 @@ class Pod(Contract):
     resourceClaims, volumes (persistent ones only), schedulingGates. annotations: only those that scheduling reads.
     bound_at: Unix seconds at which it got its node. counted_at: from then on (Unix seconds, by their own observed_at)
     capacity messages count it there; of pods that name brim's scheduler, None where inventory found it bound.
-    unschedulable: it says so already (PodScheduled=False), with this message. instance: of a pod on a virtual node.
+    unschedulable: it says so already (PodScheduled=False), with this message. no_instance: its virtual node could not
+    have an instance for it, and says so with this message; None where it has one, or has not tried. instance: of a pod
+    on a virtual node.
     eci: it or its namespace asks for ECI by label; told here, because capacity tells of namespaces a moment later.
     gone: the pod is no more, but its instance is; name is the instance's where another pod has the name by now.
     """
@@ -69,6 +71,7 @@ class Pod(Contract):
     bound_at: float | None = None
     counted_at: float | None = None
     unschedulable: str | None = None
+    no_instance: str | None = None
     instance: Instance | None = None
     eci: bool = False
     gone: bool = False

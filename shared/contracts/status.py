@@ -11,16 +11,18 @@ Provisioning: TypeAlias = Literal["none", "ordered", "no-stock", "failed"]
 
 
 class Unschedulable(Part):
-    """Replicas that cannot be scheduled since the same second for the same reason.
+    """Replicas that cannot be scheduled, or started, since the same second for the same reason.
 
     since: Unix seconds at which the first of them became unschedulable. message: the member's scheduler's own
-    words. provisioning: what the member's autoscaler said about them.
+    words. provisioning: what the member's autoscaler said about them. no_instance: they have a node, a virtual one,
+    which could not have instances for them; since is then when they got it, and the words are its.
     """
 
     since: float
     count: int
     message: str = ""
     provisioning: Provisioning = "none"
+    no_instance: bool = False
 
 
 class RolloutStatus(Part):

@@ -47,10 +47,11 @@ def share(replicas: int = 4, member: str = "idc", **fields: Any) -> Share:
     return Share(member=member, replicas=replicas, revision=1, **fields)
 
 
-def pending(count: int, age: float, provisioning: str = "none", message: str = "0/3 nodes") -> Unschedulable:
-    return Unschedulable.model_validate(
-        {"since": NOW - age, "count": count, "message": message, "provisioning": provisioning}
-    )
+def pending(
+    count: int, age: float, provisioning: str = "none", message: str = "0/3 nodes", *, no_instance: bool = False
+) -> Unschedulable:
+    told = {"since": NOW - age, "count": count, "message": message, "provisioning": provisioning}
+    return Unschedulable.model_validate(told | {"no_instance": no_instance})
 
 
 def status(*entries: Unschedulable, member: str = "idc", kind: str = "Deployment", **fields: Any) -> Status:
@@ -146,6 +147,13 @@ CASES = [
         placed(share(virtual=1)),
         (status(pending(1, 40)),),
         {"idc": 1},
+    ),
+    Case(
+        "serverless replicas that have a node but no instance wait for nothing more",
+        placed(share(elastic=1, virtual=1, deadline=NOW + 200)),
+        (status(pending(1, 40, "ordered"), pending(1, 31, no_instance=True)),),
+        {"idc": 1},
+        200,
     ),
     Case("a batch of a rollout", placed(share()), (status(pending(1, 40), rolling=True),), unmovable=("idc",)),
     Case(

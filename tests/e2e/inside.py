@@ -17,8 +17,8 @@ from shared.fleet import Fleet
 from shared.kube import PODS
 from tests.e2e.harness import WAIT, Play
 
-ZONE = "cn-hangzhou-i"
-MACHINE, VIRTUAL = "machine", f"virtual-kubelet-{ZONE}"
+ZONE, OTHER_ZONE = "cn-hangzhou-i", "cn-hangzhou-j"
+MACHINE, VIRTUAL, OTHER_VIRTUAL = "machine", f"virtual-kubelet-{ZONE}", f"virtual-kubelet-{OTHER_ZONE}"
 ECI, USE_SPECS, SPEC = "alibabacloud.com/eci", "k8s.aliyun.com/eci-use-specs", "k8s.aliyun.com/eci-instance-spec"
 COST, CEILING = "controller.kubernetes.io/pod-deletion-cost", "brim.dev/max-hourly-cost"
 
@@ -28,14 +28,15 @@ ONE = """
       delays: {{stop: {stop}, scaleUpTrigger: 4, nodeCreate: 8, nodeReady: 16, nodeIdle: 600}}
       nodes: [{{name: machine, allocatable: {{cpu: "{cpu}", memory: 64Gi, pods: "64"}}}}]
       pools: [{{id: pool, instanceType: ecs.c7.large, allocatable: {{cpu: "1", memory: 4Gi, pods: "64"}}, max: {pool}}}]
-      virtualNodes: [{{zone: cn-hangzhou-i, prices: {{vcpu: 1, gib: 0}}}}]
+      virtualNodes: [{zones}]
 """
 
 
-def fleet(*ids: str, cpu: int = 4, pool: int = 0, stop: float = 1) -> Fleet:
-    """Members with one machine and a virtual node each, whose instances cost 1 per vCPU and hour; a pool of one-CPU
-    nodes; stop: fleet seconds that pods take to end."""
-    members = "".join(ONE.format(id=name, cpu=cpu, pool=pool, stop=stop) for name in ids)
+def fleet(*ids: str, cpu: int = 4, pool: int = 0, stop: float = 1, zones: tuple[str, ...] = (ZONE,)) -> Fleet:
+    """Members with one machine and a virtual node per zone each, whose instances cost 1 per vCPU and hour, in each zone
+    1 more than in the one before; a pool of one-CPU nodes; stop: fleet seconds that pods take to end."""
+    nodes = ", ".join(f"{{zone: {zone}, prices: {{vcpu: {price}, gib: 0}}}}" for price, zone in enumerate(zones, 1))
+    members = "".join(ONE.format(id=name, cpu=cpu, pool=pool, stop=stop, zones=nodes) for name in ids)
     return fleet_file.parse(f"apiVersion: brim.dev/v1alpha1\nkind: Fleet\nmembers:{members}", source="a test's fleet")
 
 
@@ -69,6 +70,27 @@ def policy(
         "kind": "ResourcePolicy",
         "metadata": {"name": name, "namespace": "default", "annotations": annotations or {}},
         "spec": {"selector": selector, "units": list(units), **spec},  # type: ignore[dict-item]
+    }
+
+
+def deployment(name: str, replicas: int, *, namespace: str = "default", **more: object) -> JsonObject:
+    """Of pods as `pod` makes them."""
+    template = pod(name, namespace=namespace, **more)  # type: ignore[arg-type]
+    template = {key: value for key, value in template.items() if key in ("metadata", "spec")}
+    metadata = template["metadata"]
+    assert isinstance(metadata, dict)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {key: metadata[key] for key in ("labels", "annotations")},
+                "spec": template["spec"],
+            },
+        },
     }
 
 

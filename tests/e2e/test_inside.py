@@ -9,7 +9,21 @@ from cli.json_values import text
 from shared.contracts.base import JsonObject
 from shared.contracts.refs import ObjectRef
 from tests.e2e.harness import Play, playing
-from tests.e2e.inside import ECI, MACHINE, SPEC, USE_SPECS, VIRTUAL, ZONE, Inside, fleet, pod, policy
+from tests.e2e.inside import (
+    ECI,
+    MACHINE,
+    OTHER_VIRTUAL,
+    OTHER_ZONE,
+    SPEC,
+    USE_SPECS,
+    VIRTUAL,
+    ZONE,
+    Inside,
+    deployment,
+    fleet,
+    pod,
+    policy,
+)
 
 TEAM = ObjectRef(group="", version="v1", kind="Namespace", namespace="", name="team")
 SSD: JsonObject = {
@@ -191,3 +205,56 @@ async def test_stock_that_is_gone_when_the_instance_is_to_start(tmp_path: Path) 
         assert home.nodes("later") == [""], "what is known to be sold out is not tried"
         cloud.set_eci_stock(ZONE, "1-2Gi", 2)
         await play.eventually(lambda: home.runs("waits", VIRTUAL) and home.runs("later", VIRTUAL))
+
+
+async def test_pods_whose_virtual_node_sold_out_move_to_one_that_did_not(tmp_path: Path) -> None:
+    async with playing(tmp_path, fleet("one", zones=(ZONE, OTHER_ZONE))) as play:
+        home = Inside(play, "one")
+        await play.stage.brim.stop("executor")
+        await home.create(deployment("web", 2, labels={ECI: "true"}, annotations={USE_SPECS: "1-2Gi"}))
+        await play.waits("BINDING", "brim.binding.one.>", 2)
+        play.stage.brim.members["one"].set_eci_stock(ZONE, "1-2Gi", 0)
+        play.stage.brim.start("executor")
+        first = await placed_on(play, home, VIRTUAL)
+        await play.eventually(lambda: [home.runs(name, OTHER_VIRTUAL) for name in home.pods()] == [True] * 2)
+        assert f"node {OTHER_VIRTUAL} has room" in await home.told(first, "NoInstance")
+
+
+async def placed_on(play: Play, home: Inside, node: str) -> str:
+    """The name of a pod that was bound there, once there is one."""
+    await play.eventually(lambda: node in home.nodes(*home.pods()))
+    return next(name for name in home.pods() if home.nodes(name) == [node])
+
+
+async def test_replicas_whose_member_sold_out_move_to_the_next_one(tmp_path: Path) -> None:
+    async with playing(tmp_path, fleet("one", "two")) as play:
+        await play.stage.brim.stop("executor")
+        web = deployment("web", 2, labels={ECI: "true"}, annotations={USE_SPECS: "1-2Gi"})
+        spread: JsonObject = {
+            "apiVersion": "policy.one.alibabacloud.com/v1alpha1",
+            "kind": "PropagationPolicy",
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {
+                "resourceSelectors": [{"apiVersion": "apps/v1", "kind": "Deployment"}],
+                "placement": {
+                    "clusterAffinities": [
+                        {"affinityName": "first", "clusterNames": ["one"]},
+                        {"affinityName": "then", "clusterNames": ["two"]},
+                    ],
+                    "replicaScheduling": {
+                        "replicaSchedulingType": "Divided",
+                        "replicaDivisionPreference": "Weighted",
+                        "weightPreference": {"dynamicWeight": "AvailableReplicas"},
+                    },
+                },
+            },
+        }
+        cloud = play.stage.brim.members["one"]
+        await play.submit(spread, web)
+        ref = ObjectRef(group="apps", version="v1", kind="Deployment", namespace="default", name="web")
+        await play.decided(ref, lambda placement: any(share.virtual == 2 for share in placement.shares))
+        cloud.set_eci_stock(ZONE, "1-2Gi", 0)
+        play.stage.brim.start("executor")
+        await play.eventually(lambda: play.ready("default", "web", "two") == 2)
+        await play.settles(lambda: play.ready("default", "web") == 2, fleet_seconds=120.0)
+        assert not play.held("default", "web", "one")

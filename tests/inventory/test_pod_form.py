@@ -140,6 +140,18 @@ def test_when_it_got_its_node(
     assert (found.bound_at, found.unschedulable) == (bound_at, unschedulable)
 
 
+@pytest.mark.parametrize(
+    ("node", "phase", "told_as"),
+    [("vk", "Pending", "NoStock: sold out"), ("vk", "Running", None), ("", "Pending", None)],
+    ids=["it waits", "it runs", "it has no node"],
+)
+def test_what_its_virtual_node_says_of_an_instance_that_it_could_not_have(
+    node: str, phase: str, told_as: str | None
+) -> None:
+    status = {"phase": phase, "reason": "ProviderFailed", "message": "NoStock: sold out"}
+    assert tell(pod({"schedulerName": "brim-scheduler", "nodeName": node}, status)).no_instance == told_as
+
+
 # -- whose it is
 
 MANAGED = ObjectRef(group="jobset.x-k8s.io", version="v1", kind="JobSet", namespace="shop", name="train")

@@ -60,6 +60,14 @@ def test_groups_by_whole_second_and_reason() -> None:
     )
 
 
+def test_who_has_a_virtual_node_but_no_instance_is_stuck_too() -> None:
+    pods = [stuck("a"), stuck("b", node="vk", no_instance_since=120.0), stuck("c", node="vk")]
+    assert told(ObjectFacts(WEB, "w"), *pods, b="ordered").unschedulable == (
+        Unschedulable(since=100.0, count=1, message="0/3 nodes"),
+        Unschedulable(since=120.0, count=1, message="0/3 nodes", no_instance=True),
+    )
+
+
 @given(st.lists(st.tuples(st.integers(0, 400), st.sampled_from(["a", "b"])), max_size=300), st.integers(1, 100))
 def test_groups_are_bounded_and_lose_nobody(pods: list[tuple[int, str]], limit: int) -> None:
     facts = [stuck(str(place), float(since), message) for place, (since, message) in enumerate(pods)]

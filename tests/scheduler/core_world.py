@@ -183,6 +183,10 @@ class World:
     def codes(self, workload: Workload) -> set[str]:
         return {reason.code for reason in self.placement(workload).reasons}
 
+    def reasons(self, workload: Workload, member: str) -> list[tuple[str, str]]:
+        """(code, message) of those about a member."""
+        return [(one.code, one.message) for one in self.placement(workload).reasons if member in one.members]
+
     # -- what members say
 
     def status(self, workload: Workload, member: str, **fields: Any) -> None:

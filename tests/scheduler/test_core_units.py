@@ -121,13 +121,35 @@ def test_units_that_hold_their_maximum_are_named() -> None:
         workload = asking("web", replicas, unit("idc", max=3), unit("eci", max=1))
         w.want(workload)
         w.run()
-    (reason,) = [one for one in w.placement(workload).reasons if one.members]
-    assert (reason.code, reason.message) == ("UnitFull", "idc holds 3 of at most 3, eci holds 1 of at most 1")
+    assert w.reasons(workload, "idc") == [("UnitFull", "idc holds 3 of at most 3; eci holds 1 of at most 1")]
     for replicas in (40, 41):
         w.want(asking("web", replicas, unit("idc", max=3), unit("eci")))
         w.run()
-    (reason,) = [one for one in w.placement(workload).reasons if one.members]
-    assert reason.message.endswith("; idc holds 3 of at most 3")
+    ((code, message),) = w.reasons(workload, "idc")
+    assert code == "InsufficientResources"
+    assert message == "idc holds 3 of at most 3; eci: 1 node: lacking cpu (needs 1, none free)"
+
+
+def test_why_there_is_no_room_is_said_unit_by_unit_and_in_the_users_own_terms() -> None:
+    w = World()
+    w.want(policy("idc", ecs_provision=True))
+    empty = pool("a", 1, 0, labels=CLASSES[1].labels)
+    w.member("idc", node("own", 0), virtual("vk", 0), pools=[empty], classes=CLASSES)
+    w.delta("idc", surroundings=PRICES)
+    web = asking("web", 1, unit("idc"), unit("ecs"), unit("eci"))
+    w.want(web)
+    w.run()
+    ((code, message),) = w.reasons(web, "idc")
+    assert code == "InsufficientResources"
+    assert message == (
+        "idc: 1 node: lacking cpu (needs 1, none free); ecs: there are none; pool a is at its maximum of 0 nodes; "
+        "eci: 1 node: lacking cpu (needs 1, none free)"
+    )
+    pinned = Shape.of({"cpu": 1000}, {}, (Term((Expression("zone", "In", ("a",)),)),))
+    w.want(asking("pinned", 1, unit("idc"), shape=pinned))
+    w.run()
+    ((_, message),) = w.reasons(deployment("pinned", 1), "idc")
+    assert message == "idc: 1 node: not matching the required node affinity"
 
 
 def test_without_a_policy_virtual_nodes_are_no_room() -> None:
@@ -188,6 +210,52 @@ def test_what_waits_is_woken_by_room_of_a_unit() -> None:
     w.delta("idc", virtual("vk2", 5))
     w.run()
     assert w.placement(workload).pending == 0
+
+
+class TestStock:
+    def sells(self, w: World, **stock: int) -> None:
+        sold = PRICES.virtual[0].model_copy(update={"stock": {name.replace("_", "-"): n for name, n in stock.items()}})
+        w.delta("idc", surroundings=Surroundings(virtual=(sold,)))
+        w.run()
+
+    @pytest.mark.parametrize(
+        ("stock", "placed"),
+        [({"1_2Gi": 0}, 0), ({"1_2Gi": 3}, 3), ({"1_2Gi": 99}, 20), ({"2_4Gi": 0}, 20), ({}, 20)],
+        ids=["sold out", "some left", "more than the quota", "another size", "nobody counts"],
+    )
+    def test_room_is_what_there_is_to_buy(self, stock: dict[str, int], placed: int) -> None:
+        w = world(virtual("vk", 20))
+        self.sells(w, **stock)
+        web = asking("web", 30, unit("idc"), unit("eci"))
+        w.want(web)
+        w.run()
+        assert (sum(w.placed(web).values()), w.placement(web).pending) == (placed, 30 - placed)
+
+    def test_what_is_promised_is_not_sold_twice(self) -> None:
+        w = world(virtual("vk", 20))
+        self.sells(w, **{"1_2Gi": 3})
+        for name, replicas in (("web", 2), ("db", 2)):
+            w.want(asking(name, replicas, unit("eci")))
+            w.run()
+        assert w.placement(deployment("db", 2)).pending == 1
+
+    def test_any_of_the_listed_specifications_will_do(self) -> None:
+        w = world(virtual("vk", 20))
+        self.sells(w, **{"1_2Gi": 1, "1_4Gi": 2})
+        w.want(asking("web", 9, unit("eci"), **{eci.USE_SPECS: "1-2Gi,1-4Gi"}))
+        w.run()
+        assert w.placement(deployment("web", 9)).pending == 6
+
+    def test_who_waits_is_placed_when_there_is_more_to_buy(self) -> None:
+        w = world(virtual("vk", 20))
+        self.sells(w, **{"1_2Gi": 0})
+        web = asking("web", 5, unit("idc"), unit("eci"))
+        w.want(web)
+        w.run()
+        assert w.placement(web).pending == 5
+        assert w.reasons(web, "idc") == [("NoStock", "idc: there are none; eci: nothing is left of 1-2Gi")]
+        self.sells(w, **{"1_2Gi": 2})
+        assert w.placement(web).pending == 3
 
 
 class TestCost:

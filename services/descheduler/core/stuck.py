@@ -98,12 +98,15 @@ def _aged(share: Share, entries: Iterable[Unschedulable], threshold: float, pati
     share.elastic replicas wait for nodes: first those that the autoscaler refused (stuck at once), then those that
     it ordered nodes for, then the youngest (stuck from the deadline on). share.virtual ones beside such may have to
     wait until the units before theirs are full, and need no node: the autoscaler's word is not about them. All others
-    by the threshold.
+    by the threshold, and so those that have a virtual node but no instance.
     """
     elastic = share.elastic
     behind = share.virtual if share.elastic or share.added else 0
     for entry in sorted(entries, key=_elastic_first):
         count = entry.count
+        if entry.no_instance:
+            yield _Aged(entry.since + threshold, count, entry)
+            continue
         turn = 0 if entry.provisioning == "ordered" else min(count, behind)
         behind, count = behind - turn, count - turn
         if turn:

@@ -52,7 +52,9 @@ class PodFacts:
     """node: empty while it has none. workload: the uid in brim's label, empty for a pod that is not brim's.
 
     unschedulable_since: Unix seconds at which the member's scheduler first said so, None where it did not.
-    message: the scheduler's words. requests: what it takes of its node's room, on a virtual node its instance's size.
+    no_instance_since: when it got the virtual node that now says that it could not have an instance for it, None where
+    none does. message: the scheduler's words, or that node's. requests: what it takes of its node's room, on a virtual
+    node its instance's size.
     nominated: the node where the member's own scheduler makes room for it, empty for none. daemon: the uid of its
     DaemonSet, empty for a pod of none.
     template: by which its controller tells templates apart. restarts: of its containers.
@@ -67,6 +69,7 @@ class PodFacts:
     terminating: bool = False
     ready: bool = False
     unschedulable_since: float | None = None
+    no_instance_since: float | None = None
     message: str = ""
     nominated: str = ""
     daemon: str = ""

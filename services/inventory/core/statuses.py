@@ -66,7 +66,7 @@ def status_of(
     """provisioning: by pod uid. autoscaler: the HorizontalPodAutoscaler that targets the object."""
     pods = list(pods)
     living = [pod for pod in pods if not pod.terminating and not pod.finished]
-    stuck = [pod for pod in living if not pod.node and pod.unschedulable_since is not None]
+    stuck = [pod for pod in living if _stuck_since(pod) is not None]
     succeeded = sum(pod.phase == "Succeeded" for pod in pods)
     return Status(
         member=member,
@@ -105,21 +105,27 @@ def unschedulable(
     stuck: Iterable[PodFacts], provisioning: Mapping[str, Provisioning], limit: int = MAX_GROUPS
 ) -> tuple[Unschedulable, ...]:
     """Pods grouped by second, words and what the autoscaler said; the oldest groups are merged beyond `limit`."""
-    groups: dict[tuple[float, str, Provisioning], int] = {}
+    groups: dict[tuple[float, str, Provisioning, bool], int] = {}
     for pod in stuck:
-        if pod.unschedulable_since is not None:
-            key = (float(int(pod.unschedulable_since)), pod.message, provisioning.get(pod.uid, "none"))
+        since = _stuck_since(pod)
+        if since is not None:
+            said = provisioning.get(pod.uid, "none") if not pod.node else "none"
+            key = (float(int(since)), pod.message, said, bool(pod.node))
             groups[key] = groups.get(key, 0) + 1
     ordered = sorted(groups.items())
     surplus = len(ordered) - limit
     if surplus > 0:
-        (since, message, said), _ = ordered[0]
         merged = sum(count for _, count in ordered[: surplus + 1])
-        ordered = [((since, message, said), merged), *ordered[surplus + 1 :]]
+        ordered = [(ordered[0][0], merged), *ordered[surplus + 1 :]]
     return tuple(
-        Unschedulable(since=since, count=count, message=message, provisioning=said)
-        for (since, message, said), count in ordered
+        Unschedulable(since=since, count=count, message=message, provisioning=said, no_instance=no_instance)
+        for (since, message, said, no_instance), count in ordered
     )
+
+
+def _stuck_since(pod: PodFacts) -> float | None:
+    """Since when it has no node, or a virtual one that has no instance for it; None for neither."""
+    return pod.no_instance_since if pod.node else pod.unschedulable_since
 
 
 def _first_ordinal(facts: ObjectFacts, stuck: Iterable[PodFacts]) -> int | None:

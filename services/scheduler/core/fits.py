@@ -54,6 +54,11 @@ def selects(shape: Shape, facts: Class, name: str | None = None) -> bool:
     return not shape.affinity or any(_term(term, labels, name) for term in shape.affinity)
 
 
+def is_among(terms: tuple[Term, ...], facts: Class) -> bool:
+    """Whether the class is one of those that the terms describe; none describe all."""
+    return not terms or any(_term(term, facts.labels, None) for term in terms)
+
+
 def _term(term: Term, labels: dict[str, str], name: str | None) -> bool:
     if not term.expressions and not term.fields:
         return False

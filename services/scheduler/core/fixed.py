@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from services.scheduler.core import divided, division, filtering, groups, moving, spread
+from services.scheduler.core import divided, division, filtering, groups, growing, moving, spread
 from services.scheduler.core.division import hash_of, tie_breaks
 from services.scheduler.core.drafts import Case, Draft
 from services.scheduler.core.records import SHORTFALL
@@ -152,7 +152,7 @@ def say_shortfall(case: Case) -> None:
         total = room.free + room.elastic + room.virtual
         short = min(draft.replicas, owed + max(0, new - total))
         if short:
-            why = f" ({case.room.why(case.shape, draft.member)[1]})" if total == 0 else ""
+            why = f" ({growing.why(case, draft.member)[1]})" if total == 0 else ""
             sentence = f"{short} of the {draft.replicas} replicas that the policy asks for there have no room{why}"
             case.because(SHORTFALL, sentence, draft.member)
 

@@ -180,16 +180,20 @@ def explain_shortage(case: Case) -> None:
         for name in tier.names:
             if case.resting(name) or not _open(case, name) or case.given.get(name):
                 continue
-            full = units.full(case, name) if case.workload.units else ()
-            if full and len(full) == len(case.workload.units):
-                case.because("UnitFull", ", ".join(full), name)
-                continue
-            if not case.room.explained(case.shape, name):
+            if not _explained(case, name):
                 if budget == 0:
                     unexplained.append(name)
                     continue
                 budget -= 1
-            code, sentence = case.room.why(case.shape, name)
-            case.because(code, "; ".join([sentence, *full]), name)
+            case.because(*why(case, name), name)
     if unexplained:
         case.because("InsufficientResources", "no room", *unexplained)
+
+
+def why(case: Case, member: str) -> tuple[str, str]:
+    """(code, sentence): why the member has no room for a replica."""
+    return units.why(case, member) if case.workload.units else case.room.why(case.shape, member)
+
+
+def _explained(case: Case, member: str) -> bool:
+    return units.explained(case, member) if case.workload.units else case.room.explained(case.shape, member)

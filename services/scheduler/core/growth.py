@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from services.scheduler.core.ledger import Ledger
@@ -34,6 +36,11 @@ class Growth:
                 self._watched.remove(shape)
         if bool(self._counts) != self._ledger.telling:
             self.listen(True)
+
+    @property
+    def watched(self) -> Iterable[Shape]:
+        """Shapes that somebody waits for."""
+        return self._counts.keys()
 
     def listen(self, listening: bool) -> None:
         """Whether what changes from now on counts, where anybody waits at all."""

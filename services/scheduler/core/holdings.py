@@ -66,6 +66,11 @@ class Holdings:
         """Per component, replicas without a row."""
         return [part.deficit for part in self._parts(uid, table)]
 
+    def promised(self, shape: Shape, table: Table) -> int:
+        """Replicas of the shape on virtual nodes."""
+        rows = np.flatnonzero(self._nodes.phase[table.base : table.base + table.top] == VIRTUAL)
+        return sum(part.rows[row] for row in rows.tolist() for part in self.held_at(table, row) if part.shape == shape)
+
     def held_at(self, table: Table, row: int) -> Sequence[Part]:
         return self._held.get(table.number, {}).get(row, ())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import inf
 
 import numpy as np
 
@@ -17,8 +18,8 @@ from services.scheduler.core.ledger import KEPT, Ledger
 from services.scheduler.core.nodes import KIND_OF, Classes, Floats, Indexes, Nodes, Table
 from services.scheduler.core.promises import ORDER
 from services.scheduler.core.shapes import Shapes
-from services.scheduler.core.values import Component, Gap, Room, Shape
-from shared.contracts.capacity import Capacity, Delta, Heartbeat, Pool, Snapshot, VirtualStock
+from services.scheduler.core.values import Component, Gap, Room, Shape, Term
+from shared.contracts.capacity import Capacity, Delta, Heartbeat, Pool, Snapshot, Surroundings, VirtualStock
 
 _REASONS_KEPT = 4096
 
@@ -45,7 +46,8 @@ class FleetRoom:
             self._nodes, self._classes, self._shapes, self._ledger, self._growth, headroom, self._holdings
         )
         self._selling: dict[str, tuple[VirtualStock, ...]] = {}
-        self._reasons: dict[tuple[int, Shape], tuple[tuple[int, int], str, str]] = {}
+        self._restocked: set[int] = set()  # members that have more to sell than they had
+        self._reasons: dict[tuple[int, Shape, tuple[Term, ...]], tuple[tuple[int, int], str, str]] = {}
 
     # -- members -----------------------------------------------------------------------------------------
 
@@ -105,8 +107,7 @@ class FleetRoom:
             feed.synced = False
             return
         for chunk in chunks:
-            if chunk.surroundings is not None:
-                self._selling[message.member] = chunk.surroundings.virtual
+            self._sell(message.member, chunk.surroundings)
         self._writer.write(
             self._table(message.member),
             classes=classes,
@@ -124,8 +125,7 @@ class FleetRoom:
         if any(key not in message.classes and key not in table.classes for key in message.nodes.classes):
             feed.synced = False
             return
-        if message.surroundings is not None:
-            self._selling[message.member] = message.surroundings.virtual
+        self._sell(message.member, message.surroundings)
         self._writer.write(
             table,
             classes=message.classes,
@@ -135,6 +135,16 @@ class FleetRoom:
             bound=message.bound,
             bound_virtual=message.bound_virtual,
         )
+
+    def _sell(self, member: str, around: Surroundings | None) -> None:
+        if around is None:
+            return
+        before = {sold.node: sold.stock for sold in self._selling.get(member, ())}
+        self._selling[member] = around.virtual
+        for sold in around.virtual:
+            more = (sold.stock.get(name, inf) > left for name, left in before.get(sold.node, {}).items())
+            if any(more):
+                self._restocked.add(self.number(member))
 
     # -- room --------------------------------------------------------------------------------------------
 
@@ -160,21 +170,24 @@ class FleetRoom:
             self._holdings.place("", [(self._table(member), components)], phases)
             return not any(self._holdings.deficits_of("", self._table(member)))
 
-    def why(self, shape: Shape, member: str) -> tuple[str, str]:
-        """(code, sentence): why the member has no room for the shape. Kept until the member changes."""
+    def why(self, shape: Shape, member: str, among: tuple[Term, ...] = ()) -> tuple[str, str]:
+        """(code, sentence): why the member has no room for the shape. Kept until the member changes.
+
+        among: the only nodes that count.
+        """
         table = self._table(member)
-        kept = self._reasons.get((table.number, shape))
+        kept = self._reasons.get((table.number, shape, among))
         if kept is None or kept[0] != self._version(table):
             if len(self._reasons) >= _REASONS_KEPT:
                 self._reasons.clear()
-            kept = (self._version(table), *why.why(self._nodes, self._classes, table, shape))
-            self._reasons[table.number, shape] = kept
+            kept = (self._version(table), *why.why(self._nodes, self._classes, table, shape, among))
+            self._reasons[table.number, shape, among] = kept
         return kept[1], kept[2]
 
-    def explained(self, shape: Shape, member: str) -> bool:
+    def explained(self, shape: Shape, member: str, among: tuple[Term, ...] = ()) -> bool:
         """Whether `why` is at hand, without looking at nodes."""
         table = self._table(member)
-        kept = self._reasons.get((table.number, shape))
+        kept = self._reasons.get((table.number, shape, among))
         return kept is not None and kept[0] == self._version(table)
 
     def _version(self, table: Table) -> tuple[int, int]:
@@ -216,6 +229,10 @@ class FleetRoom:
     def reserved(self, uid: str, member: str) -> int:
         return self._holdings.reserved(uid, self._table(member))
 
+    def promised(self, shape: Shape, member: str) -> int:
+        """Replicas of this shape whose room on virtual nodes is promised, and that are not bound yet."""
+        return self._holdings.promised(shape, self._table(member))
+
     def placed(self, uid: str, member: str) -> int:
         return self._holdings.placed(uid, self._table(member))
 
@@ -245,5 +262,6 @@ class FleetRoom:
         self._growth.watch(shape, change)
 
     def take_grown(self) -> set[tuple[Shape, int]]:
-        """(shape, member number): where room for a watched shape grew since the last call."""
-        return self._growth.take()
+        """(shape, member number): where room for a watched shape grew since the last call, or may have."""
+        restocked, self._restocked = self._restocked, set()
+        return self._growth.take() | {(shape, member) for member in restocked for shape in self._growth.watched}

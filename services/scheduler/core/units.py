@@ -51,12 +51,12 @@ def with_units(workload: Workload, units: tuple[UnitRoom, ...]) -> Workload:
 def _of_unit(shape: Shape, annotations: Mapping[str, str], unit: PolicyUnit) -> UnitRoom:
     match unit.resource:
         case "idc":
-            machines = (_REAL, *(Expression(label, "DoesNotExist") for label in CLOUD_LABELS))
-            return UnitRoom("idc", _with(shape, machines), unit.max)
+            machines = Term((_REAL, *(Expression(label, "DoesNotExist") for label in CLOUD_LABELS)))
+            return UnitRoom("idc", _with(shape, machines), shape, (machines,), unit.max)
         case "ecs":
             chosen = tuple(Expression(key, "In", (value,)) for key, value in unit.node_selector)
-            nodes = [(_REAL, Expression(label, "Exists"), *chosen) for label in CLOUD_LABELS]
-            return UnitRoom("ecs", _with(shape, *nodes), unit.max)
+            nodes = tuple(Term((_REAL, Expression(label, "Exists"), *chosen)) for label in CLOUD_LABELS)
+            return UnitRoom("ecs", _with(shape, *nodes), shape, nodes, unit.max)
         case "eci":
             return _virtual(shape, annotations, unit.max)
 
@@ -73,13 +73,14 @@ def _virtual(shape: Shape, annotations: Mapping[str, str], maximum: int | None) 
         asked |= {"cpu": specs[0].cpu, "memory": specs[0].memory}
         asked.pop(eci.GPU, None)  # the instance brings its own; a virtual node need not count them
     sized = Shape(tuple(sorted(asked.items())), shape.node_selector, shape.affinity, (*shape.tolerations, _TOLERATED))
-    return UnitRoom("eci", _with(sized, (_VIRTUAL,)), maximum, specs, eci.wants_spot(annotations))
+    nodes = Term((_VIRTUAL,))
+    return UnitRoom("eci", _with(sized, nodes), sized, (nodes,), maximum, specs, eci.wants_spot(annotations))
 
 
-def _with(shape: Shape, *alternatives: tuple[Expression, ...]) -> Shape:
+def _with(shape: Shape, *alternatives: Term) -> Shape:
     """The shape with one of these requirements more: terms are alternatives, so each is joined with each."""
     own = shape.affinity or (Term(),)
-    terms = tuple(Term((*term.expressions, *more), term.fields) for term in own for more in alternatives)
+    terms = tuple(Term((*term.expressions, *more.expressions), term.fields) for term in own for more in alternatives)
     return Shape(shape.requests, shape.node_selector, terms, shape.tolerations)
 
 
@@ -184,6 +185,8 @@ def rooms(case: Case, tier: TierMembers) -> Lines:
     total = [np.zeros(len(tier.names)) for _ in range(3)]
     for unit in case.workload.units:
         found = case.room.rooms(unit.shape, tier.numbers)
+        if unit.specs:
+            found = (found[FREE], found[ELASTIC], _in_stock(case, unit, tier.names, found[VIRTUAL_ROOM]))
         used = held.take(unit)
         if unit.maximum is not None:
             found = _capped(found, unit.maximum - used)
@@ -192,15 +195,43 @@ def rooms(case: Case, tier: TierMembers) -> Lines:
     return total[FREE], total[ELASTIC], total[VIRTUAL_ROOM]
 
 
-def full(case: Case, member: str) -> tuple[str, ...]:
-    """Units that hold their maximum in a member, in words; nodes and pools are not what is lacking there."""
+def _in_stock(case: Case, unit: UnitRoom, names: Sequence[str], room: Floats) -> Floats:
+    """The room on virtual nodes, as far as they have instances left to sell."""
+    found = room.copy()
+    for position in np.flatnonzero(room).tolist():
+        member = names[position]
+        left = [stock.stock.get(name) for stock in case.room.selling(member) for name in _names(unit)]
+        if left and None not in left:
+            promised = case.room.promised(unit.shape, member)
+            found[position] = min(found[position], max(0, sum(one or 0 for one in left) - promised))
+    return found
+
+
+def _names(unit: UnitRoom) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(spec.name for spec in unit.specs))
+
+
+def why(case: Case, member: str) -> tuple[str, str]:
+    """(code, sentence): why a member takes no more, unit by unit."""
     held = _Held.of(case, (member,), with_given=True)
     found = []
     for unit in case.workload.units:
         used = int(held.take(unit)[0])
         if used == unit.maximum:
-            found.append(f"{unit.unit} holds {used} of at most {unit.maximum}")
-    return tuple(found)
+            found.append(("UnitFull", f"{unit.unit} holds {used} of at most {unit.maximum}"))
+        elif unit.specs and case.room.room(unit.shape, member).virtual:
+            found.append(("NoStock", f"{unit.unit}: nothing is left of {', '.join(_names(unit))}"))
+        else:
+            code, sentence = case.room.why(unit.asks, member, unit.nodes)
+            found.append((code, f"{unit.unit}: {sentence}"))
+    codes = [code for code, _ in found if code != "UnitFull"]
+    sentence = "; ".join(dict.fromkeys(sentence for _, sentence in found))
+    return codes[-1] if codes else "UnitFull", sentence
+
+
+def explained(case: Case, member: str) -> bool:
+    """Whether `why` is at hand, without looking at nodes."""
+    return all(case.room.explained(unit.asks, member, unit.nodes) for unit in case.workload.units)
 
 
 def _capped(room: Lines, left: Floats) -> Lines:

@@ -154,14 +154,17 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class UnitRoom:
-    """One unit that a workload's pods may use inside a member. shape: the pod's, with what the unit asks of a node.
+    """One unit that a workload's pods may use inside a member.
 
+    asks: the pod's shape as it is there. nodes: those of the unit. shape: both in one.
     maximum: pods of the workload that may be there; None for any number. specs: of eci, the instances that a pod may
     have, the preferred first. spot: they are spot instances.
     """
 
     unit: Unit
     shape: Shape
+    asks: Shape
+    nodes: tuple[Term, ...]
     maximum: int | None = None
     specs: tuple[Spec, ...] = ()
     spot: bool = False

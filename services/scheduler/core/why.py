@@ -14,26 +14,28 @@ import numpy.typing as npt
 
 from services.scheduler.core import fits
 from services.scheduler.core.nodes import EMPTY, HEADROOM, UNREADY, Classes, Floats, Indexes, Nodes, Table
-from services.scheduler.core.values import Shape
+from services.scheduler.core.values import Shape, Term
 from shared import quantities
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
-def why(nodes: Nodes, classes: Classes, table: Table, shape: Shape) -> tuple[str, str]:
-    """(code, sentence) for a member without room for this shape. O(its nodes)."""
+def why(nodes: Nodes, classes: Classes, table: Table, shape: Shape, among: tuple[Term, ...] = ()) -> tuple[str, str]:
+    """(code, sentence) for a member without room for this shape. O(its nodes). among: the only nodes that count."""
     part = slice(table.base, table.base + table.top)
-    phase = nodes.phase[part]
+    phase, klass = nodes.phase[part], nodes.klass[part]
     real = (phase != EMPTY) & (phase != HEADROOM)
+    if among:
+        real &= np.isin(klass, [number for number in table.used if fits.is_among(among, classes.facts[number])])
     total = int(real.sum())
     causes: Counter[tuple[str, str]] = Counter()
     if total:
         _count_classes(nodes, classes, table, shape, real, causes)
     ranked = sorted(causes.items(), key=lambda item: (-item[1], item[0]))
     listed = ", ".join(f"{count} {text}" if count < total else text for (_, text), count in ranked)
-    pools = [text for pool in sorted(table.pools) if (text := _pool(nodes, classes, table, shape, pool))]
+    pools = [text for pool in sorted(table.pools) if (text := _pool(nodes, classes, table, shape, pool, among))]
     if not total:
-        return "NoNodes", "; ".join(["it has no nodes", *pools])
+        return "NoNodes", "; ".join(["it has no nodes" if not among else "there are none", *pools])
     sentence = f"{total} node{'s' * (total != 1)}: {listed or 'full'}"
     return ranked[0][0][0] if ranked else "InsufficientResources", "; ".join([sentence, *pools])
 
@@ -119,10 +121,12 @@ def lack(resource: str, needed: int, most: int) -> str:
     return f"lacking {resource} (needs {quantities.show(resource, needed)}, {'at most ' if most else ''}{free} free)"
 
 
-def _pool(nodes: Nodes, classes: Classes, table: Table, shape: Shape, name: str) -> str:
+def _pool(nodes: Nodes, classes: Classes, table: Table, shape: Shape, name: str, among: tuple[Term, ...]) -> str:
     rows = table.pools[name]
     pool = rows.pool
     facts = classes.facts[int(nodes.klass[table.base + rows.main])]
+    if not fits.is_among(among, facts):
+        return ""
     taint = fits.untolerated(shape, facts)
     if taint is not None:
         return f"pool {name}: taint {taint} is not tolerated"

@@ -62,6 +62,7 @@ class World:
         self.namespaces: dict[str, dict[str, str]] = {}
         self.sold: dict[str, VirtualStock] = {}
         self.profiles: tuple[EciProfile, ...] = ()
+        self.sold_out: set[str] = set()  # virtual nodes that start nothing, and do not say so
         self.number = 0
         self.decided: list[Decided] = []
         self.counter = 0
@@ -249,6 +250,9 @@ class World:
 
     def start_instance(self, name: str) -> None:
         pod = self.pods[name]
+        if pod.node in self.sold_out:
+            self.pods[name] = pod.model_copy(update={"no_instance": "NoStock: sold out"})
+            return
         sold = self.sold[pod.node]
         spec = next(chosen(candidates(pod.requests, pod.annotations, sold.own_types), sold.stock))
         self.instances[name] = {"cpu": spec.cpu, "memory": spec.memory, "pods": 1}

@@ -14,6 +14,7 @@ from services.scheduler.core.inside.queue import Help
 from services.scheduler.core.inside.records import PodRecord
 from services.scheduler.core.inside.sweep import Leak, Sweep
 from services.scheduler.core.inside.turns import Turns
+from services.scheduler.core.inside.unsold import Unsold
 from services.scheduler.core.inside.values import Decided, ResourcePolicy
 from services.scheduler.core.values import Gap
 from shared.contracts.annotations import DELETION_COST
@@ -50,6 +51,7 @@ class InsideState:
         self._members: dict[str, Member] = {}
         self._orders = Orders()
         self._turns = Turns(self._members, self._policies, self._orders)
+        self._unsold = Unsold(self._members, self._orders, self._turns.case_of, self._turns.kind_of)
         self._sweep = Sweep(self._orders)
         self._sweep_at = float("-inf")
         self._uncosted: dict[PodRecord, None] = {}
@@ -109,6 +111,7 @@ class InsideState:
         if pod.node:
             self._uncosted[record] = None
         self._turns.consider(member, record)
+        self._unsold.consider(record)
         self._wake_released(member)
 
     def _wake_released(self, member: Member) -> None:
@@ -125,6 +128,7 @@ class InsideState:
 
     def _end(self, member: Member, record: PodRecord) -> None:
         self._turns.forget(record)
+        self._unsold.forget(record)
         self._uncosted.pop(record, None)
         was_placed = bool(record.node)
         member.drop(record)
@@ -183,11 +187,17 @@ class InsideState:
         self._orders.epoch = epoch
         if now >= self._sweep_at:
             self._sweep_all(now)
-        return self._turns.next(now) or self._next_cost(now) or (self._outbox.popleft() if self._outbox else None)
+        for member in self._members.values():
+            if member.rests.expire(now):
+                self._turns.queue.wake(member.name, Help.SALES)
+        found = self._turns.next(now) or self._unsold.next(now) or self._next_cost(now)
+        return found or (self._outbox.popleft() if self._outbox else None)
 
     def next_due(self) -> float | None:
         """Unix seconds from which `next_orders` may have something by time alone; None before the first pod."""
-        return min(self._turns.next_due(), self._sweep_at) if self._members else None
+        rests = (member.rests.next_end for member in self._members.values())
+        times = (self._turns.next_due(), self._unsold.next_due, self._sweep_at, *rests)
+        return min(times) if self._members else None
 
     @property
     def waiting(self) -> int:

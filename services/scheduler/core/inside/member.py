@@ -13,12 +13,23 @@ from services.scheduler.core.inside.holds import Holds
 from services.scheduler.core.inside.nodes import Amounts, Nodes
 from services.scheduler.core.inside.policies import ResourcePolicies
 from services.scheduler.core.inside.records import LEAVING, PodRecord, Seat
+from services.scheduler.core.inside.rests import Rests
 from services.scheduler.core.inside.units import Entry, place_of, tolerating_eci
 from services.scheduler.core.inside.values import ResourcePolicy
 from services.scheduler.core.inside.virtual import Sale, Wish, taken, wish_of
 from services.scheduler.core.intake import Feed
 from shared.contracts.binding import Bind
-from shared.contracts.capacity import Capacity, Delta, Heartbeat, NodeClass, NodeColumns, Pool, Snapshot, Surroundings
+from shared.contracts.capacity import (
+    Capacity,
+    Delta,
+    Heartbeat,
+    NodeClass,
+    NodeColumns,
+    Pool,
+    Snapshot,
+    Surroundings,
+    VirtualStock,
+)
 from shared.contracts.pod import Pod
 from shared.eci import Spec, candidates, spec_named, wants_spot
 
@@ -45,6 +56,7 @@ class Member:
         self.pods: dict[tuple[str, str], PodRecord] = {}
         self.counts = Counts(self.nodes, policies, self._seats)
         self.prices: dict[str, float] = {}  # of a pool's node
+        self.rests = Rests()
         self._policies = policies
         self._on: dict[str, dict[str, PodRecord]] = {}
         self._sales: dict[str, Sale] | None = None
@@ -120,8 +132,16 @@ class Member:
             self.counts.neighbours.set_namespaces(around)
         news.sales = before != (self.prices, self.around.virtual if self.around else None)
         if news.sales:
+            self._lift_rests(before[1] or ())
             self._sales = None
             self.recount(self.pods.values())
+
+    def _lift_rests(self, before: Sequence[VirtualStock]) -> None:
+        """Of nodes that have something to sell which was sold out."""
+        now = {sold.node: sold.stock for sold in self.around.virtual} if self.around else {}
+        for sold in before:
+            if any(left == 0 and now.get(sold.node, sold.stock).get(name) != 0 for name, left in sold.stock.items()):
+                self.rests.lift(sold.node)
 
     @property
     def sales(self) -> Mapping[str, Sale]:

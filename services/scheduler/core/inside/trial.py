@@ -28,7 +28,9 @@ _SLACK: Final = 1e-9  # by which sums of prices may be off
 
 @dataclass(slots=True)
 class Case:
-    """The pod that looks for a node, and all that bears on it. wish: it asks for ECI, and follows no policy then."""
+    """The pod that looks for a node, and all that bears on it. wish: it asks for ECI, and follows no policy then.
+    avoid: virtual nodes that had no instance for its like a moment ago.
+    """
 
     member: Member
     record: PodRecord
@@ -37,11 +39,13 @@ class Case:
     claims: Claims = ()
     asker: Asker = field(init=False)
     ceiling: float | None = field(init=False)
+    avoid: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         record = self.record
         self.asker = Asker(record.pod.namespace, record.labels, record.needs)
         bounds = [_ceiling_of(record.pod.annotations), self.policy.ceiling if self.policy else None]
+        self.avoid = self.member.rests.of(record.owner)
         self.ceiling = min((bound for bound in bounds if bound is not None), default=None)
 
     @property
@@ -176,7 +180,11 @@ def _neighbourly(case: Case, rows: Indexes) -> Floats:
 def _buy(case: Case, stage: Stage, rows: Indexes) -> Choice | Refused:
     """The preferred instance that can be had, then the cheapest, then the better node."""
     member = case.member
-    found, refused = virtual.offers(member.nodes, rows.tolist(), member.sales, case.requests, case.annotations(stage))
+    names = {row: member.nodes.names[row] for row in rows.tolist()}
+    able = [row for row, name in names.items() if name not in case.avoid]
+    found, refused = virtual.offers(member.nodes, able, member.sales, case.requests, case.annotations(stage))
+    resting = sorted(case.avoid.intersection(names.values()))
+    refused += [("NoInstance", f"{name} had no instance for its like, and is avoided for a while") for name in resting]
     if case.ceiling is not None:
         spent = member.counts.spending(case.record.owner)
         dear = [offer for offer in found if spent + offer.per_hour > case.ceiling + _SLACK]

@@ -59,7 +59,7 @@ class Turns:
             self._notes[record] = None
 
     def _wait(self, record: PodRecord) -> None:
-        kind, known = self._kind(record), self.queue.line_of(record)
+        kind, known = self.kind_of(record), self.queue.line_of(record)
         if known is not None and known.key[: len(kind)] == kind:
             return  # also where it waits by itself: for room that is made for it, or after a bind that failed
         line = self.queue.put(record, kind)
@@ -103,7 +103,7 @@ class Turns:
             return
         member.unassume(record)
         record.failures += 1
-        line = self.queue.put(record, (*self._kind(record), record.uid, "failed", record.failures))
+        line = self.queue.put(record, (*self.kind_of(record), record.uid, "failed", record.failures))
         pause = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(record.failures - 1, 10))
         self.queue.sleeps(line, at, Help.NOTHING, None, at + pause)
         self.queue.wake(member.name, Help.LEFT)
@@ -139,16 +139,21 @@ class Turns:
 
     def _turn(self, member: Member, line: Line, now: float) -> Decided | None:
         record = line.first
-        policies = self._policies.of(record.pod.namespace, dict(record.labels))
-        wish = member.wish_of(record)
-        policy = policies[0] if policies and wish is None else None
-        case = Case(member, record, policy, wish, self._claims(member, record))
+        case = self.case_of(member, record)
         with member.holds.lifted(record.uid):
             found = decide(case, now)
-        notes = self._notes_of_two(record, [str(p) for p in policies] if wish is None else [], now)
+        policies = self._policies.of(record.pod.namespace, dict(record.labels)) if case.wish is None else ()
+        notes = self._notes_of_two(record, [str(policy) for policy in policies], now)
         if isinstance(found, Choice):
             return self._bind(case, line, found, notes, now)
         return self._refuse(case, line, found, notes, now)
+
+    def case_of(self, member: Member, record: PodRecord) -> Case:
+        """The pod as one that looks for a node."""
+        policies = self._policies.of(record.pod.namespace, dict(record.labels))
+        wish = member.wish_of(record)
+        policy = policies[0] if policies and wish is None else None
+        return Case(member, record, policy, wish, self._claims(member, record))
 
     def _bind(self, case: Case, line: Line, choice: Choice, notes: list[Note], now: float) -> Decided:
         record, member = case.record, case.member
@@ -170,12 +175,12 @@ class Turns:
             self._untold.update(dict.fromkeys(line))
             del self._untold[record]
             self.queue.sleeps(line, now, refusal.wants, (refusal.code, refusal.message), refusal.again_at)
-            if len(line.records) == 1 and line.key != self._kind(record):
-                self.queue.put(record, self._kind(record))
+            if len(line.records) == 1 and line.key != self.kind_of(record):
+                self.queue.put(record, self.kind_of(record))
         else:
             orders += self._make_room(case, plan, now)
             self.queue.discard(record)
-            alone = self.queue.put(record, (*self._kind(record), record.uid))
+            alone = self.queue.put(record, (*self.kind_of(record), record.uid))
             self.queue.sleeps(alone, now, refusal.wants, (refusal.code, refusal.message), refusal.again_at)
             if alone is not line:
                 self.queue.goes_on(line)
@@ -306,7 +311,7 @@ class Turns:
         message = f"{policies[0]} holds for it: {others} would select it too; let their selectors exclude each other"
         return [self._orders.note(record, "SeveralPolicies", message, now)]
 
-    def _kind(self, record: PodRecord) -> Kind:
+    def kind_of(self, record: PodRecord) -> Kind:
         """Equal for pods that would be decided alike."""
         pod = record.pod
         annotations = tuple(sorted(i for i in pod.annotations.items() if i[0] not in (DELETION_COST, UNIT_ANNOTATION)))
