@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.scheduler.core import units
@@ -477,6 +477,7 @@ class Told:
         self.w.delta("idc", *told, bound=counts, bound_virtual={uid: self.bound[name, True]})
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(EVENTS)
 def test_each_units_room_is_promised_once_whatever_comes_between(events: list[tuple[str, str, int]]) -> None:
     told = Told()
