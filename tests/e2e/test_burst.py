@@ -103,7 +103,7 @@ async def test_both_levels_together(tmp_path: Path) -> None:
         assert {share.member: share.per_hour for share in (await placement(play)).shares} == {"near": 1.0, "far": 0.0}
 
         await play.scale(WEB, 9)
-        assert await pending(play, 1, "UnitFull") == "idc holds 3 of at most 3, eci holds 1 of at most 1"
+        assert await pending(play, 1, "UnitFull") == "idc holds 3 of at most 3; eci holds 1 of at most 1"
         await play.eventually(lambda: spread(play) == {**full, ("far", MACHINE): 3, ("far", VIRTUAL): 1})
         page = await until(CommandLine.of(play), "explain", "deploy/web", shows="Units")
         rows = {tuple(line.split()) for line in page.lines}
