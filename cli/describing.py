@@ -9,6 +9,7 @@ from cli.fleet_tables import MemberLine, Workload, age, member_state, shares_tex
 from cli.tables import NONE, Paint, Table, joined, render
 from shared.contracts.capacity import Capacity
 from shared.contracts.desired import Desired
+from shared.contracts.outcome import Outcome
 
 
 def described_member(
@@ -17,9 +18,11 @@ def described_member(
     held: Sequence[Workload],
     now: float,
     *,
+    eci_label: Outcome | None = None,
     paint: Paint | None = None,
 ) -> str:
-    """messages: all of CAPACITY about the member, oldest first. held: workloads with a share there."""
+    """messages: all of CAPACITY about the member, oldest first. held: workloads with a share there. eci_label: what
+    became of the wish that pods which ask for ECI by label go to brim's scheduler."""
     cluster, found = line.cluster, room.room_of(messages)
     spec = cluster.spec
     heard = f", heard of {age(line.last.observed_at, now)} ago" if line.last is not None else ""
@@ -30,6 +33,7 @@ def described_member(
         ("Taints", joined(f"{taint.key}={taint.value}:{taint.effect}" for taint in spec.taints)),
         ("Reached by", str(spec.kubeconfig)),
         ("Stock from", spec.stock.source),
+        *([("ECI label", eci_label.message)] if eci_label is not None else []),
         ("Nodes", room.phases(found)),
     )
     width = max(len(name) for name, _ in facts) + 1

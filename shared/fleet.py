@@ -263,7 +263,7 @@ class Simulated(_Model):
     pools: tuple[NodePool, ...] = ()
     virtual_nodes: tuple[VirtualNode, ...] = ()
     delays: Delays = Delays()
-    version: str = "v1.34.1"
+    version: str = Field("v1.34.1", pattern=r"^v\d+\.\d+\.\d+")
 
     @field_validator("nodes")
     @classmethod
@@ -398,7 +398,11 @@ class Stock(_Model):
 
 
 class Member(_Model):
-    """One Kubernetes cluster of the fleet."""
+    """One Kubernetes cluster of the fleet.
+
+    eci_label: pods there that ask for ECI by label and name no scheduler of their own are sent to brim's; for clusters
+    where no webhook of the cloud's does so.
+    """
 
     id: MemberId
     alias: str = ""
@@ -410,6 +414,7 @@ class Member(_Model):
     kubeconfig: Kubeconfig | None = None
     simulated: Simulated | None = None
     stock: Stock | None = None
+    eci_label: bool = False
 
     @model_validator(mode="after")
     def _one_way_to_reach_it(self) -> Self:

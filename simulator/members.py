@@ -11,7 +11,7 @@ from pathlib import Path
 from shared.clock import Clock
 from shared.errors import Misconfigured
 from shared.fleet import Fleet, Member
-from simulator import cloud, kubeconfig
+from simulator import cloud, kubeconfig, resources
 from simulator.autoscaler import Autoscaler
 from simulator.cluster import Cluster
 from simulator.controllers import (
@@ -70,7 +70,10 @@ class SimulatedMember:
         self.member = member
         self.clock = clock
         self.store = Store(clock)
-        self.catalogue = Catalogue(*([CONTAINER_GROUPS] if member.simulated.virtual_nodes else []))
+        self.catalogue = Catalogue(
+            *([CONTAINER_GROUPS] if member.simulated.virtual_nodes else []),
+            *resources.since(member.simulated.version),
+        )
         self.registry = Registry(self.store, self.catalogue, clock)
         self.queue = WorkQueue(clock)
         simulated = member.simulated

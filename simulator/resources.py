@@ -127,7 +127,23 @@ CONTAINER_GROUPS = Resource(
     "eci.brim.dev", "v1alpha1", "containergroups", "ContainerGroup", short_names=("eci", "cg"), status=True
 )
 
-_BY_SHELF = {resource.shelf: resource for resource in (CONTAINER_GROUPS, *reversed(BUILT_IN)) if not resource.storage}
+# Served from 1.36 on. They are kept, not carried out: simulated members have the cloud's own webhook for ECI built in.
+_ADMISSION = "admissionregistration.k8s.io"
+ADMISSION = (
+    Resource(_ADMISSION, "v1", "mutatingadmissionpolicies", "MutatingAdmissionPolicy", namespaced=False),
+    Resource(_ADMISSION, "v1", "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding", namespaced=False),
+)
+
+
+def since(version: str) -> tuple[Resource, ...]:
+    """What a release ("v1.36.0") serves beside `BUILT_IN`, which all do."""
+    minor = int(version.split(".")[1])
+    return ADMISSION if minor >= 36 else ()
+
+
+_BY_SHELF = {
+    resource.shelf: resource for resource in (CONTAINER_GROUPS, *ADMISSION, *reversed(BUILT_IN)) if not resource.storage
+}
 
 
 def built_in(shelf: str) -> Resource:

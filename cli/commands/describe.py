@@ -90,7 +90,8 @@ async def _found(session: Session, word: str, name: str, namespace: str) -> Obje
 
 
 async def _member(session: Session, ref: ObjectRef) -> str:
-    desired = (await reading.workload(session.bus, ref)).desired
+    known = await reading.workload(session.bus, ref)
+    desired, eci_label = known.desired, next(iter(known.outcomes), None)
     subject = subjects.capacity(ref.name)
     messages = [
         decode_capacity(message.data)
@@ -103,7 +104,7 @@ async def _member(session: Session, ref: ObjectRef) -> str:
         if entry.placement is not None and any(s.member == ref.name for s in entry.placement.shares if s.present)
     ]
     line = MemberLine(ClusterManifest.read(desired.manifest), messages[-1] if messages else None, desired.created_at)
-    page = described_member(line, messages, held, session.now, paint=colours.cell)
+    page = described_member(line, messages, held, session.now, eci_label=eci_label, paint=colours.cell)
     return f"{page}\n\n{_manifest(desired)}"
 
 

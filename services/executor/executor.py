@@ -89,7 +89,8 @@ class Executor:
         for subject, message in list(self._placements.items().items()):
             self._on_placement(group, subject, message)
         for outcome in self._outcomes.known().values():
-            if outcome.member not in self._members_of.get(outcome.ref.key, ()):
+            of_member = outcome.ref.key == cluster.cluster_ref(outcome.member).key and outcome.member in self._running
+            if not of_member and outcome.member not in self._members_of.get(outcome.ref.key, ()):
                 self._outcomes.forget(outcome.member, outcome.ref)
 
     async def _follow_desired(self, group: anyio.abc.TaskGroup) -> None:
@@ -107,18 +108,20 @@ class Executor:
 
     def _on_cluster(self, group: anyio.abc.TaskGroup, subject: str, message: Message | None) -> None:
         name = subjects.object_key(subject)[3]
-        kubeconfig = None
+        desired, kubeconfig = None, None
         if message is not None:
             try:
-                desired = Desired.decode(message.data)
-                if desired.deleted is None:
-                    kubeconfig = cluster.ClusterManifest.read(desired.manifest).spec.kubeconfig
+                read = Desired.decode(message.data)
+                if read.deleted is None:
+                    desired, kubeconfig = read, cluster.ClusterManifest.read(read.manifest).spec.kubeconfig
             except Invalid as error:
                 self._metrics.bad_messages.add(stream="DESIRED")
                 log.error("member %s stays as it was: %s", name, error)
                 return
-        if kubeconfig is not None or name in self._running:
-            self._member(group, name).reach_by(kubeconfig)
+        if desired is not None or name in self._running:
+            member = self._member(group, name)
+            member.admission.want(desired)
+            member.reach_by(kubeconfig)
         self._retire(name)
 
     def _member(self, group: anyio.abc.TaskGroup, name: str) -> Member:

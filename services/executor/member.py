@@ -12,6 +12,7 @@ from math import inf
 import anyio
 
 from services.executor import rollouts
+from services.executor.admission import Admission
 from services.executor.bindings import Bindings
 from services.executor.core.breaker import Breaker
 from services.executor.core.target import target_of
@@ -63,6 +64,7 @@ class Member:
     def __init__(self, name: str, tools: Tools) -> None:
         executor = tools.settings.executor
         self.name = name
+        self.admission = Admission(name, tools.outcomes, tools.clock, executor.resync)
         self._tools = tools
         self._items: dict[Key, Item] = {}
         self._queue = WorkQueue()
@@ -231,6 +233,7 @@ class Member:
         pods = Pods(client, self._tools.clock, self._tools.metrics)
         async with anyio.create_task_group() as group:
             group.start_soon(pods.tell_for_ever)
+            group.start_soon(self.admission.keep, client)
             group.start_soon(self._tools.bindings.follow, self.name, partial(self._carry_out, pods))
             await self._serve(Reconciler(client, self._tools.metrics))
 

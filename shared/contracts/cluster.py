@@ -37,7 +37,8 @@ class ClusterMetadata(Part):
 
 
 class ClusterSpec(Part):
-    """kubeconfig.path None: the file of the settings. wish: cordoned gets no new replicas; drained loses its own."""
+    """kubeconfig.path None: the file of the settings. wish: cordoned gets no new replicas; drained loses its own.
+    eci_label: the executor keeps a policy there by which pods that ask for ECI by label go to brim's scheduler."""
 
     alias: str = ""
     provider: str = ""
@@ -47,6 +48,7 @@ class ClusterSpec(Part):
     kubeconfig: Kubeconfig
     stock: Stock = Stock()
     wish: Wish = "open"
+    eci_label: bool = False
 
 
 class ClusterManifest(Manifest):
@@ -93,5 +95,6 @@ def cluster_of(member: Member, kubeconfig: Kubeconfig | None = None) -> ClusterM
             taints=member.taints,
             kubeconfig=reached_by,
             stock=member.stock_or_default,
+            eci_label=member.eci_label,
         ),
     )

@@ -10,6 +10,7 @@ from shared.contracts.base import JsonObject
 from shared.contracts.capacity import Capacity, Delta, Heartbeat, NodeColumns, Pool, Snapshot
 from shared.contracts.cluster import ClusterManifest, ClusterMetadata, ClusterSpec
 from shared.contracts.desired import Desired
+from shared.contracts.outcome import Outcome
 from shared.contracts.placement import Placement, Share
 from shared.contracts.refs import ObjectRef, Order
 from shared.contracts.status import Status
@@ -132,6 +133,15 @@ def test_a_member_is_told_with_its_room_pools_and_what_it_holds() -> None:
         "Deployment   test        web    2          1",
         "Service      test        web    -          -",
     ]
+
+
+def test_a_member_tells_what_became_of_its_policy_for_eci() -> None:
+    cluster = ClusterManifest(
+        metadata=ClusterMetadata(name="new"), spec=ClusterSpec(kubeconfig=Kubeconfig(context="n"), eci_label=True)
+    )
+    told = Outcome(member="new", ref=cluster.ref, uid="u", order=Order(), result="failed", message="not there", at=NOW)
+    page = described_member(MemberLine(cluster, None, NOW), [], [], NOW, eci_label=told).splitlines()
+    assert "ECI label:  not there" in page
 
 
 def test_a_member_that_was_never_heard_of() -> None:

@@ -9,6 +9,7 @@ import pytest
 from cli.demo import versions
 from cli.demo.observer import ROLLOUTS
 from cli.json_values import object_of, text
+from services.executor.core import admission
 from services.inventory.kinds import ALWAYS
 from shared import fleet as fleet_file
 from shared import workloads
@@ -23,7 +24,8 @@ from tests.e2e.inside import COST, ECI, VIRTUAL, Inside, fleet, pod, policy
 from tests.e2e.test_burst import propagation, workload
 
 BASE = ("inventory.yaml", "executor.yaml")
-EVERY = (*BASE, "executor-secrets.yaml", "operators.yaml")
+OBJECTS = (*BASE, "executor-secrets.yaml", "operators.yaml")
+EVERY = (*OBJECTS, "executor-admission.yaml")
 READING, WRITING = ("get", "list", "watch"), ("get", "create", "patch", "delete")
 
 
@@ -49,8 +51,8 @@ def test_what_inventory_watches_in_any_case_needs_no_operator() -> None:
 
 def test_both_know_the_same_kinds_of_objects() -> None:
     """What one writes the other must be able to tell of; but for Secrets, which nobody reads out."""
-    written = {kind for kind, verbs in verbs_by_kind("executor", *EVERY).items() if {"create", "patch"} <= verbs}
-    read = {kind for kind, verbs in verbs_by_kind("inventory", *EVERY).items() if set(READING) <= verbs}
+    written = {kind for kind, verbs in verbs_by_kind("executor", *OBJECTS).items() if {"create", "patch"} <= verbs}
+    read = {kind for kind, verbs in verbs_by_kind("inventory", *OBJECTS).items() if set(READING) <= verbs}
     assert written - read == {("", "secrets")}
     assert read - written == {("", "nodes")}
 
@@ -64,6 +66,12 @@ def test_inventory_only_reads_and_the_executor_lists_nothing() -> None:
 
 def test_namespaces_are_never_removed() -> None:
     assert "delete" not in verbs_by_kind("executor", *EVERY)["", "namespaces"]
+
+
+def test_of_admission_policies_only_brims_own_may_be_touched() -> None:
+    (role,) = documents("executor-admission.yaml")
+    assert [rule["resourceNames"] for rule in role["rules"]] == [[admission.NAME]]
+    assert {(right.group, right.verb) for right in rules(role)} == {(admission.GROUP, verb) for verb in WRITING}
 
 
 def test_every_file_is_bound_to_somebody() -> None:

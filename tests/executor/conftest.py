@@ -91,11 +91,13 @@ class World:
 
     # -- what people and the scheduler say -------------------------------------------------------------------
 
-    async def join(self, *names: str) -> None:
+    async def join(self, *names: str, generation: int = 1, **fields: Any) -> None:
+        """fields: of the member, as a fleet file has them."""
         for name in names:
             kubeconfig = Kubeconfig(context=name, path=str(self.settings.kubeconfig))
-            manifest = cluster_of(self.members[name].member, kubeconfig).to_manifest()
-            await self.desire(manifest, uid=f"cluster-{name}")
+            member = self.members[name].member.model_copy(update=fields)
+            manifest = cluster_of(member, kubeconfig).to_manifest()
+            await self.desire(manifest, uid=f"cluster-{name}", generation=generation)
 
     async def leave(self, name: str) -> None:
         await self.bus.remove(subjects.desired(cluster_ref(name)))
@@ -231,10 +233,11 @@ def world(bus: Bus, nats_server: str, tmp_path: Path, eventually: Eventually) ->
     """`async with world("idc", "cloud") as w:` runs these members, which have joined the fleet."""
 
     @asynccontextmanager
-    async def open_world(*names: str, settings: ExecutorSettings = QUICK) -> AsyncIterator[World]:
-        members = tuple(
-            Member(id=name, simulated=Simulated(nodes=(NODES,), delays=NO_DELAYS)) for name in (names or ("idc",))
-        )
+    async def open_world(
+        *names: str, settings: ExecutorSettings = QUICK, version: str = "v1.34.1"
+    ) -> AsyncIterator[World]:
+        simulated = Simulated(nodes=(NODES,), delays=NO_DELAYS, version=version)
+        members = tuple(Member(id=name, simulated=simulated) for name in (names or ("idc",)))
         clock = Clock()
         async with run_members(Fleet(members=members), clock) as running:
             path = tmp_path / "kubeconfig"

@@ -69,6 +69,8 @@ CLUSTER_SCOPED: Final = frozenset(
         ("ValidatingWebhookConfiguration", "admissionregistration.k8s.io"),
         ("ValidatingAdmissionPolicy", "admissionregistration.k8s.io"),
         ("ValidatingAdmissionPolicyBinding", "admissionregistration.k8s.io"),
+        ("MutatingAdmissionPolicy", "admissionregistration.k8s.io"),
+        ("MutatingAdmissionPolicyBinding", "admissionregistration.k8s.io"),
         ("FlowSchema", "flowcontrol.apiserver.k8s.io"),
         ("PriorityLevelConfiguration", "flowcontrol.apiserver.k8s.io"),
         ("CertificateSigningRequest", "certificates.k8s.io"),
