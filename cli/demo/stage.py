@@ -34,7 +34,7 @@ from shared.fleet import Fleet
 from shared.kube import NODES, PODS, Resource
 from shared.settings import Settings
 
-SEEN = 30.0  # real seconds until a step that is not seen counts as failed
+SEEN = 60.0  # real seconds until a step that is not seen counts as failed
 ANSWER = 10.0  # real seconds for the intake's answer
 
 

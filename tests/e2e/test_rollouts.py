@@ -231,7 +231,7 @@ class TestBadInput:
             "its workload, Deployment demo/absent, is not there yet; it takes effect once that is applied"
             in applied.err
         )
-        await show.says("rollout", "get", "lonely", "-n", "demo", shows="workload not found")
+        await show.says("rollout", "get", "lonely", "-n", "demo", shows="Workload Not Found")
         refused = await show.rollout("undo", "rollout/lonely", expect=1)
         assert "Deployment demo/absent: there is no such object" in refused.err
         refused = await show.rollout("status", "rollout/lonely", expect=1)
