@@ -41,7 +41,7 @@ class Workload:
     @property
     def divided(self) -> bool:
         """It has replicas that brim counts."""
-        return kinds.kind_of(self.desired.ref.kind, self.desired.ref.group) is not None
+        return kinds.has_replicas(self.desired.ref.kind, self.desired.ref.group)
 
     @property
     def placed(self) -> int:

@@ -126,7 +126,7 @@ async def workload(bus: Bus, ref: ObjectRef) -> Workload:
 
 
 def has_replicas(ref: ObjectRef) -> bool:
-    return kinds.kind_of(ref.kind, ref.group) is not None
+    return kinds.has_replicas(ref.kind, ref.group)
 
 
 # -- members -----------------------------------------------------------------------------------------------------

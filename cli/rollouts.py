@@ -42,6 +42,7 @@ def workload_table(placement: Placement | None, statuses: Mapping[str, Status]) 
         if not share.present:
             continue
         has = status.revision if status is not None else 0
+        wanted = share.replicas or (status.replicas if status is not None else 0)  # a pod on each node is not counted
         stands = "up to date" if placement is not None and share.revision == placement.revision else "held back"
         if has != share.revision:
             stands = "on its way"
@@ -50,12 +51,34 @@ def workload_table(placement: Placement | None, statuses: Mapping[str, Status]) 
                 share.member,
                 str(share.revision),
                 str(has or "-"),
-                f"{status.updated if status else 0}/{share.replicas}",
-                f"{status.ready if status else 0}/{share.replicas}",
+                f"{status.updated if status else 0}/{wanted}",
+                f"{status.ready if status else 0}/{wanted}",
                 "rolling" if status is not None and status.rolling else stands,
             )
         )
     return Table(("CLUSTER", "REVISION", "HAS", "UPDATED", "READY", "STATUS"), tuple(rows))
+
+
+def steps_table(rollout: Sequence[Status], placement: Placement | None) -> Table:
+    """Where each member's own Rollout stands, and with which revision of the workload. placement: the workload's."""
+    rows = []
+    for status in rollout:
+        told = status.rollout
+        share = placement.share(status.member) if placement is not None else None
+        if told is None:
+            continue
+        rows.append(
+            (
+                status.member,
+                str(share.revision) if share is not None and share.present else NONE,
+                _phase(told),
+                f"{told.step}/{told.steps}" if told.steps else "-",
+                told.state or NONE,
+                f"{told.canary_ready}/{told.canary}",
+                told.traffic or NONE,
+            )
+        )
+    return Table(("CLUSTER", "REVISION", "STATUS", "STEP", "STATE", "NEW READY", "TRAFFIC"), tuple(rows))
 
 
 def waves_line(placement: Placement | None) -> str:

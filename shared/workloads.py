@@ -1,7 +1,7 @@
-"""Kinds that carry replicas: where in their manifests the counts and the pod templates are.
+"""Kinds that run pods: where in their manifests the replica counts and the pod templates are.
 
 The built-in kinds and the shipped custom ones stand in `workload_kinds.yaml`; `install` adds those of a file that
-the settings name. A kind that is not here has no replicas as far as brim is concerned, and is propagated whole.
+the settings name. A kind that is not here has no pods as far as brim is concerned, and is propagated whole.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class Component:
 class WorkloadKind:
     """divisible: replicas may be spread over members; else the object goes whole to one where everything fits.
 
+    per_node: it has a pod on each node of any member that it goes to. There is nothing to count and no room to look
+    for, so that it is propagated like an object without pods; but its template has revisions.
     completions_path: of a Job's number of successes, which caps its replicas and is immutable.
     end_path, end_values: where its status says that it ran to its end, and in which words; `has_ended` also knows the
     usual conditions.
@@ -66,6 +68,7 @@ class WorkloadKind:
     plural: str
     components: tuple[Component, ...]
     divisible: bool = False
+    per_node: bool = False
     completions_path: str = ""
     end_path: str = ""
     end_values: tuple[str, ...] = ()
@@ -111,6 +114,7 @@ class _KindEntry(_Entry):
     plural: str = Field(min_length=1)
     components: tuple[_ComponentEntry, ...] = Field(min_length=1)
     divisible: bool = False
+    per_node: bool = False
     completions_path: str = ""
     end_path: str = ""
     end_values: tuple[str, ...] = ()
@@ -131,12 +135,18 @@ def install(file: Path | None) -> None:
 
 
 def kind_of(kind: str, group: str) -> WorkloadKind | None:
-    """What is known of a kind; None for one without replicas."""
+    """What is known of a kind; None for one without pods."""
     return _installed.get((kind, group)) or _shipped().get((kind, group))
 
 
+def has_replicas(kind: str, group: str) -> bool:
+    """Whether it has a number of replicas that people choose."""
+    found = kind_of(kind, group)
+    return found is not None and not found.per_node
+
+
 def kinds() -> list[WorkloadKind]:
-    """All kinds with replicas that are known now."""
+    """All kinds with pods that are known now."""
     return list((_shipped() | _installed).values())
 
 
@@ -171,6 +181,8 @@ def _kind(entry: _KindEntry) -> WorkloadKind:
                     raise ValueError(f"{kind.kind}: {component.replicas_path} and {template} do not go together")
     if kind.divisible and (len(components) != 1 or not kind.scale_path):
         raise ValueError(f"{kind.kind} is divisible but has not exactly one component with one replicas path")
+    if kind.per_node and any(component.replicas_path for component in components):
+        raise ValueError(f"{kind.kind} has a pod on each node, and a replicas path too")
     return kind
 
 
@@ -256,7 +268,9 @@ def pods_of(kind: WorkloadKind, manifest: JsonObject) -> list[PodSet]:
 
 
 def mark_templates(kind: WorkloadKind, manifest: JsonObject, labels: dict[str, str]) -> JsonObject:
-    """A copy with labels added wherever the kind's pods take theirs from."""
+    """A copy with labels added wherever the kind's pods take theirs from; the same where brim places none of them."""
+    if kind.per_node:
+        return manifest
     for component in kind.components:
         if component.labels_path:
             manifest = _update(manifest, _steps(component.labels_path), _adding(labels), create=True)

@@ -13,7 +13,7 @@ from cli import acting, colours, reading
 from cli.completion import complete_members, complete_words
 from cli.naming import find_desired, split
 from cli.options import namespace_option
-from cli.rollouts import history_table, rollout_table, waves_line, workload_table
+from cli.rollouts import history_table, rollout_table, steps_table, waves_line, workload_table
 from cli.session import Session, connected, echo_as, output_option, who
 from cli.tables import render
 from shared.contracts import subjects
@@ -148,19 +148,25 @@ async def status(session: Session, words: tuple[str, ...], namespace: str, outpu
 @namespace_option
 @connected
 async def history(session: Session, words: tuple[str, ...], namespace: str) -> None:
-    """Revisions that can be gone back to.
+    """Revisions that can be gone back to, and of a Rollout the step at which each member is.
 
     \b
-    Example:
+    Examples:
       brim rollout history deploy/qwen -n demo
+      brim rollout history rollout/qwen -n demo
     """
     for kind, name in split(words):
         ref = await find_desired(session.bus, kind, name, namespace)
         workload = await reading.workload(session.bus, await _workload_of(session, ref))
+        if workload.desired.ref.key != ref.key:
+            click.echo(f"{workload.desired.ref}:")
         messages = await session.bus.history("REVISION", subjects.revisions(workload.desired.uid))
         older = [Revision.decode(message.data) for message in messages if not message.removed]
         older = [entry for entry in older if entry.number < workload.desired.revision]
         click.echo(render(history_table(workload.desired, older, workload.placement)))
+        if is_rollout(ref.kind, ref.group):
+            steps = await reading.newest(session.bus, Status, "STATUS", [subjects.status_everywhere(ref)])
+            click.echo(render(steps_table(steps, workload.placement), paint=colours.cell))
 
 
 @rollout.command("approve")

@@ -28,6 +28,11 @@ _COUNTING_KINDS = frozenset({("Deployment", "apps"), ("StatefulSet", "apps"), ("
 _HASHES = ("pod-template-hash", "controller-revision-hash")  # by which a controller tells templates apart
 PROVIDER_FAILED = "ProviderFailed"  # a virtual kubelet's word for an instance that it could not have
 _READY_FIELDS = {("Job", "batch"): "ready"}
+_PER_NODE = {  # what kinds with a pod on each node call their counts
+    "readyReplicas": "numberReady",
+    "updatedReplicas": "updatedNumberScheduled",
+    "availableReplicas": "numberAvailable",
+}
 
 
 def node_facts(node: Node, described_pool: str = "") -> NodeFacts:
@@ -184,11 +189,14 @@ def _replicas(managed: Managed, resource: Resource) -> int:
     spec = managed.spec or {}
     if kind is None:
         return _count(spec, "replicas") or 0
+    if kind.per_node:
+        return _count(managed.status or {}, "desiredNumberScheduled") or 0
     return replicas_of(kind, {"spec": spec})
 
 
 def _told(status: JsonObject, field: str, kind: tuple[str, str]) -> int | None:
-    found = _count(status, field)
+    known = kind_of(*kind)
+    found = _count(status, _PER_NODE.get(field, field) if known is not None and known.per_node else field)
     return 0 if found is None and kind in _COUNTING_KINDS else found
 
 

@@ -44,7 +44,7 @@ def rollout_status(spec: JsonObject, status: JsonObject) -> RolloutStatus:
         canary_ready=_number(step_status.get("canaryReadyReplicas"))
         or _number(step_status.get("updatedReadyReplicas")),
         resumes_at=_resumes_at(step, step_status),
-        traffic=_text(step.get("traffic")),
+        traffic=_text(step.get("traffic")) or ("what matches" if step.get("matches") else ""),
     )
 
 

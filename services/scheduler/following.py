@@ -21,7 +21,7 @@ from services.scheduler.metrics import SchedulerMetrics
 from services.scheduler.normalise import gone, wanted_of
 from services.scheduler.publishing import Epoch, Sequences
 from services.scheduler.restoring import Restoring
-from services.scheduler.rollouts import FleetRollouts
+from services.scheduler.rollouts import FleetRollouts, KruiseRollouts
 from services.scheduler.tidying import Tidying
 from services.scheduler.units import Units
 from shared import telemetry
@@ -36,6 +36,7 @@ from shared.contracts.placement import Placement
 from shared.contracts.rebalance import Rebalance
 from shared.contracts.refs import ObjectRef
 from shared.contracts.resource_policy import is_resource_policy
+from shared.contracts.rollout import is_rollout
 from shared.contracts.status import Status
 from shared.errors import BrimError, Invalid
 
@@ -79,6 +80,7 @@ class Following:
         self.policies = Policies()
         self.units = Units(known)
         self.rollouts = FleetRollouts(state)
+        self.kruise = KruiseRollouts(known)
         self._asking: set[str] = set()  # members whose snapshot is asked for
         self._caught_up = asyncio.Event()
         self._group: TaskGroup | None = None
@@ -158,6 +160,8 @@ class Following:
         if is_fleet_rollout(ref.kind, ref.group):
             self._deciding.heard(self.rollouts.remove(ref), {})
             return
+        if is_rollout(ref.kind, ref.group):
+            self._again(self.kruise.remove(ref), {})
         absent = gone(ref)
         if absent.kind == "policy":
             self.policies.remove(str(absent.key))
@@ -175,10 +179,12 @@ class Following:
             self._bind_anew(desired.ref)
             self._tidying.noticed(desired)
             return
+        if is_rollout(desired.ref.kind, desired.ref.group):  # an object like any, besides
+            self._again(self.kruise.take(desired), headers)
         try:
             value = wanted_of(desired)
             if isinstance(value, Workload):
-                value = self.units.apply(value, desired)
+                value = self.kruise.apply(self.units.apply(value, desired))
         except (Invalid, ValueError, KeyError) as error:
             log.error("%s in DESIRED cannot be understood and is left alone: %s", desired.ref, error)
             return

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import JsonValue
+
 from services.scheduler.core.engine import Wanted
 from services.scheduler.core.values import (
     Affinity,
+    Amount,
+    Beside,
     Component,
     Division,
     Expression,
@@ -38,6 +42,7 @@ from shared.contracts.policy import LabelSelector as WrittenSelector
 from shared.contracts.policy import Policy as WrittenPolicy
 from shared.contracts.refs import ObjectRef
 from shared.contracts.resource_policy import seconds_of
+from shared.contracts.rollout import Rollout
 
 
 def wanted_of(desired: Desired) -> Wanted:
@@ -79,7 +84,7 @@ def workload_of(desired: Desired) -> Workload:
     spec = _below(manifest, "spec")
     components: tuple[Component, ...] = ()
     replicas = 0
-    if kind is not None:
+    if kind is not None and not kind.per_node:
         pods = workloads.pods_of(kind, manifest)
         replicas = workloads.replicas_in(kind, manifest, pods)
         components = tuple(
@@ -108,14 +113,24 @@ def workload_of(desired: Desired) -> Workload:
     )
 
 
-def _max_surge(ref: ObjectRef, spec: JsonObject) -> tuple[int, bool]:
-    """Of a Deployment's rolling update, 25 % where it does not say; other kinds make no pods beyond their replicas."""
-    strategy = _below(spec, "strategy")
-    if (ref.kind, ref.group) != ("Deployment", "apps") or strategy.get("type") == "Recreate":
-        return 0, False
-    text = str(_below(strategy, "rollingUpdate").get("maxSurge", "25%"))
+def _max_surge(ref: ObjectRef, spec: JsonObject) -> Amount:
+    """Of a Deployment's rolling update, 25 % where it does not say, and of a CloneSet's, none where it does not; other
+    kinds make no pods beyond their replicas."""
+    match ref.kind, ref.group:
+        case "Deployment", "apps":
+            strategy = _below(spec, "strategy")
+            recreates = strategy.get("type") == "Recreate"
+            return Amount() if recreates else _amount(_below(strategy, "rollingUpdate").get("maxSurge", "25%"))
+        case "CloneSet", "apps.kruise.io":
+            return _amount(_below(spec, "updateStrategy").get("maxSurge", 0))
+        case _:
+            return Amount()
+
+
+def _amount(value: JsonValue) -> Amount:
+    text = str(value)
     number = text.removesuffix("%")
-    return (int(number), text.endswith("%")) if number.isdecimal() else (0, False)
+    return Amount(int(number), text.endswith("%")) if number.isdecimal() else Amount()
 
 
 def _below(node: JsonObject, name: str) -> JsonObject:
@@ -211,6 +226,14 @@ def _spread(placement: PlacementSpec) -> list[Spread]:
 
 
 # -- rollouts ------------------------------------------------------------------------------------------------
+
+
+def beside_of(written: Rollout) -> Beside | None:
+    """None where the Rollout replaces pods one for one."""
+    spec = written.spec
+    if spec.disabled or (spec.strategy.style == "canary" and not spec.has_extra_workload):
+        return None
+    return Beside(tuple(_amount(step.replicas) for step in spec.strategy.steps), promoted=spec.has_extra_workload)
 
 
 def plan_of(written: FleetRollout, generation: int) -> Plan:

@@ -1,16 +1,19 @@
-"""FleetRollouts in force: which workload's members go over to new revisions in which order."""
+"""Rollouts in force: FleetRollouts, by which members go over to new revisions in turn, and Kruise's, inside members."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Set
+from dataclasses import replace
 
 from services.scheduler.core.engine import SchedulerState
-from services.scheduler.core.values import WorkloadKey
-from services.scheduler.normalise import plan_of
+from services.scheduler.core.values import Beside, Workload, WorkloadKey
+from services.scheduler.intake.known import Known
+from services.scheduler.normalise import beside_of, plan_of
 from shared.contracts.desired import Desired
 from shared.contracts.fleet_rollout import FleetRollout, PrometheusGate
 from shared.contracts.refs import ObjectRef
+from shared.contracts.rollout import Rollout
 from shared.errors import Invalid
 
 log = logging.getLogger("brim.scheduler")
@@ -48,3 +51,40 @@ class FleetRollouts:
             if written.workload.key == workload and wave < len(written.spec.waves):
                 return written.spec.waves[wave].gate.prometheus
         return None
+
+
+class KruiseRollouts:
+    """What members' own Rollouts start beside a workload's old pods, for which there has to be room."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._beside: dict[WorkloadKey, tuple[WorkloadKey, Beside]] = {}  # by Rollout: of which workload
+
+    def take(self, desired: Desired) -> list[Desired]:
+        """One as DESIRED has it now; returns the workloads to look at anew."""
+        if desired.deleted is not None:
+            return self.remove(desired.ref)
+        try:
+            written = Rollout.read(desired.manifest)
+        except Invalid as error:
+            log.error("%s in DESIRED cannot be understood and is left alone: %s", desired.ref, error)
+            return []
+        beside = beside_of(written)
+        before = self._beside.pop(desired.ref.key, None)
+        now = (written.workload.key, beside) if beside is not None else None
+        if now is not None:
+            self._beside[desired.ref.key] = now
+        return [] if before == now else self._present(*(one[0] for one in (before, now) if one is not None))
+
+    def remove(self, ref: ObjectRef) -> list[Desired]:
+        before = self._beside.pop(ref.key, None)
+        return self._present(before[0]) if before is not None else []
+
+    def apply(self, workload: Workload) -> Workload:
+        """With what its Rollout starts beside it."""
+        beside = next((one for key, one in self._beside.values() if key == workload.key), None)
+        return workload if beside == workload.beside else replace(workload, beside=beside)
+
+    def _present(self, *keys: WorkloadKey) -> list[Desired]:
+        found = (self._known.live(key) for key in dict.fromkeys(keys))
+        return [desired for desired in found if desired is not None]

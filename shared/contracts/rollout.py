@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
-from shared.contracts.base import Manifest, Part
+from shared.contracts.base import JsonObject, Manifest, Part
 from shared.contracts.refs import ObjectRef
 
 GROUP: Final = "rollouts.kruise.io"
@@ -29,8 +29,10 @@ WORKLOADS: Final = frozenset(
         ("DaemonSet", "apps.kruise.io"),
     }
 )
+BLUE_GREEN: Final = frozenset({("Deployment", "apps"), ("CloneSet", "apps.kruise.io")})
 
 IN_PROGRESS_ANNOTATION: Final = "rollouts.kruise.io/in-progressing"
+ORIGINAL_ANNOTATION: Final = "rollouts.kruise.io/original-deployment-strategy"  # of a blue-green rollout under way
 STABLE_REVISION_LABEL: Final = "rollouts.kruise.io/stable-revision"
 
 _COUNT = re.compile(r"(\d+)(%?)")
@@ -67,15 +69,25 @@ class Pause(_Loose):
 class Step(_Loose):
     """replicas: pods of the new revision after the step, of this member's share. traffic: propagated unchanged."""
 
-    replicas: IntOrPercent | None = None
+    replicas: IntOrPercent
     traffic: str | None = None
     pause: Pause = Pause()
 
+    @field_validator("replicas")
+    @classmethod
+    def _some(cls, replicas: int | str) -> int | str:
+        if str(replicas).removesuffix("%").lstrip("0") == "":
+            raise ValueError("a step without pods of the new version is none: give 1 or more, or a percentage above 0%")
+        return replicas
+
 
 class Strategy(_Loose):
+    """Either style. enable_extra_workload_for_canary: of a canary of a Deployment; other kinds have none."""
+
     steps: tuple[Step, ...] = ()
     failure_threshold: IntOrPercent | None = None
     enable_extra_workload_for_canary: bool = False
+    traffic_routings: tuple[JsonObject, ...] = ()
 
     @field_validator("steps")
     @classmethod
@@ -90,10 +102,8 @@ class Strategy(_Loose):
         return steps
 
 
-def _shrinks(before: int | str | None, after: int | str | None) -> bool:
+def _shrinks(before: int | str, after: int | str) -> bool:
     """Only counts with counts, and percentages with percentages, can be compared without knowing the replicas."""
-    if before is None or after is None:
-        return False
     one, other = _COUNT.fullmatch(str(before)), _COUNT.fullmatch(str(after))
     return one is not None and other is not None and one[2] == other[2] and int(other[1]) < int(one[1])
 
@@ -112,10 +122,15 @@ class RolloutStrategy(_Loose):
         return self
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def written(self) -> Strategy:
+        """Of the style."""
         style = self.canary or self.blue_green
         assert style is not None
-        return style.steps
+        return style
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return self.written.steps
 
     @property
     def style(self) -> Literal["canary", "blueGreen"]:
@@ -146,6 +161,19 @@ class RolloutSpec(_Loose):
     disabled: bool = False
     workload_ref: WorkloadRef
     strategy: RolloutStrategy
+
+    @model_validator(mode="after")
+    def _style_fits(self) -> Self:
+        kind = (self.workload_ref.kind, self.workload_ref.api_version.rpartition("/")[0])
+        if self.strategy.blue_green is not None and kind not in BLUE_GREEN:
+            raise ValueError(f"a {kind[0]} cannot be rolled out in blue-green style: use canary, or a Deployment")
+        return self
+
+    @property
+    def has_extra_workload(self) -> bool:
+        """Whether the new version's pods are under a Deployment of their own until the end."""
+        canary = self.strategy.canary
+        return canary is not None and canary.enable_extra_workload_for_canary and self.workload_ref.kind == "Deployment"
 
 
 class RolloutMetadata(_Loose):

@@ -31,7 +31,8 @@ class RolloutStatus(Part):
     step: the current one, from 1; steps: how many there are; 0 before the first. state: of the step (StepUpgrade,
     StepPaused, …). reason: of the Progressing condition (InRolling, Paused, Completed, …). succeeded: of the last
     rollout that ended, None while there is none. canary: pods of the new revision. resumes_at: Unix seconds at which
-    a timed pause ends.
+    a timed pause ends. traffic: what the step sends to the new revision, "20%" or "what matches"; empty where it says
+    nothing.
     """
 
     phase: str = ""

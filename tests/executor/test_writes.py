@@ -546,6 +546,37 @@ class TestReading:
         assert known_of(FOREIGN) is None
 
 
+class TestSettingsThatKruiseTookOver:
+    """In the middle of a blue-green rollout a new revision is the way back: nothing but the template may be sent, or
+    the member's own controller would act on bounds that are not meant for two versions side by side."""
+
+    MANIFEST: JsonObject = {
+        **DEPLOYMENT,
+        "spec": {**mapping(DEPLOYMENT["spec"]), "minReadySeconds": 5, "strategy": {"type": "RollingUpdate"}},
+    }
+    BACK = wish(MANIFEST, revision=2)
+
+    def spec_of(self, decision: Decision) -> JsonObject:
+        applies = [write for write in decision.writes if isinstance(write, Apply) and write.manager == "brim"]
+        return mapping(applies[0].manifest["spec"])
+
+    def test_they_stay_kruises(self) -> None:
+        decision = from_live(self.BACK, live_of(wish(self.MANIFEST), in_progress=True, taken_over=True))
+        assert self.spec_of(decision).keys() == {"selector", "template"}
+        assert (decision.result, decision.recheck) == ("applied", 15.0)
+
+    def test_they_come_back_with_the_end(self) -> None:
+        partly = marks.digest_of(marks.body(self.BACK, without=marks.TAKEN_OVER))
+        after = live_of(self.BACK, applied=partly)
+        assert self.spec_of(from_live(self.BACK, after))["minReadySeconds"] == 5
+        decision = from_live(self.BACK, replace(after, in_progress=True, taken_over=True))
+        assert (decision.writes, decision.code) == ((), "RolloutInProgress")
+
+    def test_in_other_styles_they_are_sent_and_kruises_admission_keeps_its_own(self) -> None:
+        decision = from_live(self.BACK, live_of(wish(self.MANIFEST), in_progress=True))
+        assert "strategy" in self.spec_of(decision)
+
+
 class TestRolloutsThatArePausedInSomeMembers:
     MANIFEST: JsonObject = {
         "apiVersion": "rollouts.kruise.io/v1beta1",

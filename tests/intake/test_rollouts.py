@@ -63,6 +63,12 @@ def test_what_is_frozen_while_a_member_is_in_the_middle_of_it() -> None:
     assert faults(desk.apply(rollout(steps=3))) == [("spec.strategy.canary.steps", "Progressing")]
     assert faults(desk.apply(rollout(style="blueGreen"))) == [("spec.strategy", "Progressing")]
     assert faults(desk.apply(rollout(workload="other"))) == [("spec.workloadRef", "Progressing")]
+    extra = {"canary": {"enableExtraWorkloadForCanary": True, "steps": [{"replicas": "50%"}, {"replicas": "100%"}]}}
+    field = "spec.strategy.canary.enableExtraWorkloadForCanary"
+    assert faults(desk.apply(rollout(strategy=extra))) == [(field, "Progressing")]
+    routed = {"canary": {"trafficRoutings": [{"service": "web"}], **extra["canary"]}}
+    routed["canary"]["enableExtraWorkloadForCanary"] = False
+    assert faults(desk.apply(rollout(strategy=routed))) == [("spec.strategy.canary.trafficRoutings", "Progressing")]
     assert desk.apply(rollout(disabled=True)).faults == []
     desk.rolling = False
     assert desk.apply(rollout(steps=3)).faults == []

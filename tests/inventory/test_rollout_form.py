@@ -8,8 +8,12 @@ import pytest
 
 from services.inventory.core.facts import PodFacts
 from services.inventory.core.statuses import ObjectFacts, status_of
+from services.inventory.facts import object_facts
+from services.inventory.projections import Managed
 from services.inventory.rollout_form import rollout_status
 from shared.contracts.refs import ObjectRef
+from shared.contracts.rollout import IN_PROGRESS_ANNOTATION
+from shared.kube import Resource
 
 STEPS: list[Any] = [
     {"replicas": "10%", "traffic": "5%"},
@@ -59,8 +63,42 @@ def test_how_the_last_one_ended(said: str, succeeded: bool | None) -> None:
 
 def test_blue_green() -> None:
     spec = {"strategy": {"paused": True, "blueGreen": {"steps": STEPS}}}
-    found = rollout_status(spec, {"blueGreenStatus": {"currentStepIndex": 3, "updatedReplicas": 4}})
-    assert (found.style, found.paused, found.step, found.canary) == ("blueGreen", True, 3, 4)
+    told = {
+        "currentStepIndex": 3,
+        "currentStepState": "StepPaused",
+        "updatedRevision": "green",
+        "updatedReplicas": 4,
+        "updatedReadyReplicas": 3,
+    }
+    found = rollout_status(spec, {"blueGreenStatus": told})
+    assert (found.style, found.paused, found.step, found.state) == ("blueGreen", True, 3, "StepPaused")
+    assert (found.new_revision, found.canary, found.canary_ready) == ("green", 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"), [({"traffic": "20%"}, "20%"), ({"matches": [{"headers": []}]}, "what matches"), ({}, "")]
+)
+def test_what_a_step_sends_to_the_new_version(step: dict[str, Any], words: str) -> None:
+    spec = {"strategy": {"blueGreen": {"steps": [{"replicas": "50%", **step}]}}}
+    assert rollout_status(spec, {"blueGreenStatus": {"currentStepIndex": 1}}).traffic == words
+
+
+PER_NODE = {
+    "desiredNumberScheduled": 3,
+    "numberReady": 2,
+    "updatedNumberScheduled": 1,
+    "numberAvailable": 2,
+    "observedGeneration": 4,
+}
+
+
+@pytest.mark.parametrize("group", ["apps", "apps.kruise.io"])
+def test_a_pod_on_each_node_is_counted_by_the_members_words(group: str) -> None:
+    metadata = {"name": "agent", "generation": 4, "annotations": {IN_PROGRESS_ANNOTATION: "{}"}}
+    managed = Managed.model_validate({"metadata": metadata, "status": PER_NODE})
+    found = object_facts(managed, Resource(group, "v1", "DaemonSet", "daemonsets"))
+    assert (found.replicas, found.ready, found.updated, found.available) == (3, 2, 1, 2)
+    assert (found.rolling, found.observed_generation) == (True, 4)
 
 
 @pytest.mark.parametrize(

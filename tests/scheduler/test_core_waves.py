@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scheduler.core import waves
-from services.scheduler.core.values import Affinity, MemberFacts, Workload
+from services.scheduler.core.values import Affinity, Amount, Beside, MemberFacts, Workload
 from services.scheduler.core.waves import ALL, Gate, Measured, Plan, Update, Wave
 from shared.contracts.placement import Waves
 from shared.contracts.refs import ObjectRef
@@ -404,7 +404,7 @@ class TestInPlacements:
         world.want(policy(("edge", "idc"), division="duplicated"))
         for name in ("edge", "idc"):
             world.member(name, *[node(f"{name}{i}", 4) for i in range(3)])
-        workload = replace(deployment("web", 4), max_surge=(25, True))
+        workload = replace(deployment("web", 4), max_surge=Amount(25, percent=True))
         world.want(workload)
         world.run()
         self.healthy(world, workload, 1)
@@ -457,6 +457,28 @@ class TestInPlacements:
         world.want(newer)
         world.run()
         assert world.state.room.reserved(workload.uid, "idc") == 5
+
+    BESIDE: ClassVar[dict[str, tuple[Beside | None, int]]] = {
+        "replaced one for one: nothing before it is under way": (None, 4),
+        "blue and green": (Beside((Amount(50, percent=True), Amount(100, percent=True))), 8),
+        "more than there are": (Beside((Amount(9),)), 8),
+        "an extra workload, and the promotion beside it": (Beside((Amount(30, percent=True),), promoted=True), 7),
+    }
+
+    @pytest.mark.parametrize("name", BESIDE)
+    def test_what_a_rollout_starts_beside_the_old_pods_is_reserved_from_the_start(self, name: str) -> None:
+        beside, expected = self.BESIDE[name]
+        world, workload = self.rolling_world()
+        newer = replace(workload, revision=2, generation=2, beside=beside)
+        world.want(newer)
+        world.run()
+        assert world.state.room.reserved(workload.uid, "idc") == expected
+        self.healthy(world, newer, 2, rolling=True)
+        world.run()
+        assert world.state.room.reserved(workload.uid, "idc") == (5 if beside is None else expected)
+        self.healthy(world, newer, 2)
+        world.run()
+        assert world.state.room.reserved(workload.uid, "idc") == 4
 
     def test_an_undone_member_stays_where_it_is_until_a_newer_revision(self) -> None:
         world, workload = self.rolling_world()

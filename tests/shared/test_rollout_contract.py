@@ -11,6 +11,7 @@ from shared.contracts.rollout import Rollout
 from shared.errors import Invalid
 
 REF = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "qwen-inference"}
+CLONESET = {"apiVersion": "apps.kruise.io/v1alpha1", "kind": "CloneSet", "name": "a"}
 STEPS: list[dict[str, Any]] = [{"replicas": "10%"}, {"replicas": "50%"}, {"replicas": "100%"}]
 
 
@@ -42,12 +43,17 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "counts and percentages": canary({"replicas": 5}, {"replicas": "20%"}),
     "equal steps": canary({"replicas": "20%"}, {"replicas": "20%"}),
     "a timed pause": canary({"replicas": "20%", "pause": {"duration": 60}}),
-    "traffic": canary({"traffic": "5%", "matches": [{"headers": []}]}, trafficRoutings=[{"service": "web"}]),
+    "traffic": canary(
+        {"replicas": 1, "traffic": "5%", "matches": [{"headers": []}]}, trafficRoutings=[{"service": "web"}]
+    ),
     "blue-green": {"strategy": {"blueGreen": {"steps": STEPS}}},
     "an extra workload": canary({"replicas": "20%"}, enableExtraWorkloadForCanary=True),
     "paused": {"strategy": {"paused": True, "canary": {"steps": STEPS}}},
     "disabled": {"disabled": True},
-    "a CloneSet": {"workloadRef": {"apiVersion": "apps.kruise.io/v1alpha1", "kind": "CloneSet", "name": "a"}},
+    "a CloneSet": {"workloadRef": CLONESET},
+    "blue-green of a CloneSet": {"workloadRef": CLONESET, "strategy": {"blueGreen": {"steps": STEPS}}},
+    "a DaemonSet": {"workloadRef": {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "a"}},
+    "Kruise's DaemonSet": {"workloadRef": {"apiVersion": "apps.kruise.io/v1alpha1", "kind": "DaemonSet", "name": "a"}},
     "fifty steps": canary(*[{"replicas": f"{n}%"} for n in range(1, 51)]),
     "fields of Kruise's that brim does not know": canary({"replicas": "1%", "novelty": 1}, patchPodTemplateMetadata={}),
 }
@@ -64,6 +70,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "no steps": (canary(), "spec.strategy.canary.steps", "1 to 50"),
     "too many": (canary(*[{"replicas": 1}] * 51), "spec.strategy.canary.steps", "1 to 50"),
     "over 100%": (canary({"replicas": "101%"}), "spec.strategy.canary.steps[0].replicas", "percentage"),
+    "a step without replicas": (canary({"traffic": "5%"}), "spec.strategy.canary.steps[0].replicas", "required"),
+    "a step of none": (canary({"replicas": 0}), "spec.strategy.canary.steps[0].replicas", "1 or more"),
+    "a step of 0%": (canary({"replicas": "0%"}), "spec.strategy.canary.steps[0].replicas", "above 0%"),
+    "blue-green of a StatefulSet": (
+        {
+            "workloadRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "a"},
+            "strategy": {"blueGreen": {"steps": STEPS}},
+        },
+        "spec",
+        "blue-green",
+    ),
     "no number": (canary({"replicas": "half"}), "spec.strategy.canary.steps[0].replicas", "count"),
     "both styles": (
         {"strategy": {"canary": {"steps": STEPS}, "blueGreen": {"steps": STEPS}}},

@@ -114,6 +114,17 @@ def test_replicas_are_written_even_where_none_stood() -> None:
     assert workloads.count_of(kind, workloads.with_replicas(kind, bare, 7)) == 7
 
 
+@pytest.mark.parametrize("group", ["apps", "apps.kruise.io"])
+def test_a_pod_on_each_node_has_a_template_but_no_replicas(group: str) -> None:
+    kind = workloads.kind_of("DaemonSet", group)
+    assert kind is not None
+    assert kind.per_node
+    assert not workloads.has_replicas("DaemonSet", group)
+    bare = manifest("spec: {template: TEMPLATE}")
+    assert workloads.templates_of(kind, bare) == [TEMPLATE]
+    assert workloads.mark_templates(kind, bare, MARK) is bare, "brim places none of its pods"
+
+
 def test_a_kind_of_several_counts_cannot_be_given_one() -> None:
     kind = workloads.kind_of("PyTorchJob", "kubeflow.org")
     assert kind is not None

@@ -20,10 +20,10 @@ from shared.contracts.annotations import (
 )
 from shared.contracts.base import JsonObject
 from shared.contracts.refs import Order
+from shared.contracts.rollout import IN_PROGRESS_ANNOTATION, ORIGINAL_ANNOTATION
 from shared.numbers import whole
 from shared.workloads import WorkloadKind, completions_of, count_of
 
-IN_PROGRESS_ANNOTATION = "rollouts.kruise.io/in-progressing"  # set by Kruise while a rollout is under way
 _MOVING = {f"f:{ORDER_ANNOTATION}", f"f:{TRACEPARENT_ANNOTATION}"}
 
 
@@ -33,8 +33,9 @@ class Live:
 
     workload: the uid in brim's mark, "" without one. order, revision, applied: brim's annotations; None, None
     and "" where they are missing or no good. fields: a digest of what the manager `brim` owns, so that a field
-    taken away by somebody else shows. replicas: at the kind's one count. managers: the managedFields entries.
-    count_owners: managers that own the count.
+    taken away by somebody else shows. replicas: at the kind's one count. in_progress: a Kruise rollout is under way.
+    taken_over: Kruise changed settings for one in blue-green style, and has not given them back. managers: the
+    managedFields entries. count_owners: managers that own the count.
     """
 
     uid: str
@@ -50,6 +51,7 @@ class Live:
     succeeded: int = 0
     terminating: bool = False
     in_progress: bool = False
+    taken_over: bool = False
     managers: tuple[JsonObject, ...] = ()
     count_owners: frozenset[str] = frozenset()
 
@@ -80,6 +82,7 @@ def read(obj: JsonObject, kind: WorkloadKind | None) -> Live:
         succeeded=succeeded if isinstance(succeeded, int) else 0,
         terminating="deletionTimestamp" in metadata,
         in_progress=IN_PROGRESS_ANNOTATION in annotations,
+        taken_over=ORIGINAL_ANNOTATION in annotations,
         managers=managers,
         count_owners=frozenset(_owners(managers, kind.scale_path)) if kind and kind.scale_path else frozenset(),
     )

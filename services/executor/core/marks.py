@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from pydantic import JsonValue
@@ -23,18 +24,23 @@ from shared.workloads import mark_templates, with_replicas, without_replicas
 SERVERS_OWN: Final = frozenset(
     {"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink", "deletionTimestamp"}
 )
+# What Kruise takes over of a workload in a blue-green rollout, and gives back at its end.
+TAKEN_OVER: Final = frozenset({"strategy", "updateStrategy", "minReadySeconds", "progressDeadlineSeconds", "paused"})
 ALL_ANNOTATIONS: Final = (ORDER_ANNOTATION, REVISION_ANNOTATION, APPLIED_ANNOTATION, TRACEPARENT_ANNOTATION)
 
 
-def body(target: Target) -> JsonObject:
+def body(target: Target, without: Collection[str] = ()) -> JsonObject:
     """What the manager `brim` applies: all but order and, of a divided kind, the replica count.
 
     It says the same for every placement of one manifest, share of completions and revision, and carries a digest
-    of itself. Raises ValueError without a manifest.
+    of itself. without: fields of the spec that are somebody else's for now. Raises ValueError without a manifest.
     """
     if target.manifest is None:
         raise ValueError(f"{target.ref} has no manifest to apply")
     manifest = _clean(target.manifest, target)
+    if without:
+        spec: JsonObject = {key: value for key, value in mapping(manifest.get("spec")).items() if key not in without}
+        manifest = {**manifest, "spec": spec}
     if target.divided and target.kind is not None:
         if target.completions is not None:
             manifest = with_replicas(target.kind, manifest, target.replicas, target.completions)

@@ -12,7 +12,7 @@ writes on. Who owns the count is housekeeping that follows when nothing else wai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from services.executor.core import marks
@@ -245,6 +245,9 @@ def _present(target: Target, live: Live, *, drifted: bool) -> Decision:
         return _wait("RolloutInProgress", message, ROLLOUT_RECHECK, decision.writes)
     if same and not drifted:
         return _settle_count(target, live, ())
+    if live.taken_over:
+        partly = _update(target, marks.body(target, without=marks.TAKEN_OVER), live.uid)
+        return replace(_settle_count(target, live, (partly,)), recheck=ROLLOUT_RECHECK)  # the rest once it is through
     return _settle_count(target, live, (_update(target, applied, live.uid, force=live.brims or target.overwrite),))
 
 

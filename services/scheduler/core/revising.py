@@ -23,7 +23,7 @@ def settle(case: Case) -> None:
     case.wake_at(found.due)
     for code, sentence, member in found.reasons:
         case.because(code, sentence, member)
-    stepwise = found.waves is not None or _rolling(case)
+    stepwise = found.waves is not None or case.workload.beside is not None or _rolling(case)
     for draft in case.drafts.values():
         if draft.present:
             draft.target = found.targets[draft.member]
@@ -33,7 +33,10 @@ def settle(case: Case) -> None:
 def _update(case: Case, draft: Draft) -> Update:
     facts = case.fleet.members[draft.member]
     current = draft.revision if draft.was_present else 0
-    return Update(facts, current, draft.replicas, draft.status, case.measured.get(draft.member))
+    replicas = draft.replicas
+    if not case.workload.components and draft.status is not None:
+        replicas = draft.status.replicas  # of a pod on each node, as many as the member says
+    return Update(facts, current, replicas, draft.status, case.measured.get(draft.member))
 
 
 def before_of(case: Case) -> int:

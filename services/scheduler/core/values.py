@@ -171,6 +171,32 @@ class UnitRoom:
 
 
 @dataclass(frozen=True, slots=True)
+class Amount:
+    """A count, or a percentage of the replicas, which rounds up."""
+
+    number: int = 0
+    percent: bool = False
+
+    def of(self, replicas: int) -> int:
+        return -(-replicas * self.number // 100) if self.percent else self.number
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Pods of a new version that a Kruise Rollout starts beside the old ones and keeps there until the end.
+
+    steps: of those pods, never more than there are replicas. promoted: at the end the workload is rolled out in its own
+    way while they are still there.
+    """
+
+    steps: tuple[Amount, ...]
+    promoted: bool = False
+
+    def of(self, replicas: int) -> int:
+        return max((min(step.of(replicas), replicas) for step in self.steps), default=0)
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """A desired object that policies may select. Kinds without replicas have no components.
 
@@ -178,7 +204,7 @@ class Workload:
     divisible: shares may be of any size; otherwise the object goes whole to one member (with components) or to
     every selected one (without). order: of DESIRED. created_at: Unix seconds.
     priority: of the queue, greater first. pins: see Desired. max_surge: pods beyond its replicas that its own updates
-    make: (count, whether it is a percentage). units: where brim binds the pods itself; empty where it does not.
+    make. beside: what a Rollout of it makes of that. units: where brim binds the pods itself; empty where it does not.
     ceiling: what elastic and virtual room may cost per hour, None for any amount.
     """
 
@@ -197,7 +223,8 @@ class Workload:
     created_at: float = 0.0
     priority: int = 0
     pins: Mapping[str, int] = field(default_factory=dict)
-    max_surge: tuple[int, bool] = (0, False)
+    max_surge: Amount = Amount()
+    beside: Beside | None = None
     units: tuple[UnitRoom, ...] = ()
     ceiling: float | None = None
     deleted: Tombstone | None = None
@@ -212,9 +239,10 @@ class Workload:
         return bool(self.components) and (self.is_job or not self.divisible)
 
     def surge(self, replicas: int) -> int:
-        """Pods beyond so many replicas while they are updated; a percentage rounds up, as Deployments do."""
-        count, percent = self.max_surge
-        return -(-replicas * count // 100) if percent else count
+        """Pods beyond so many replicas while they are updated."""
+        if self.beside is None:
+            return self.max_surge.of(replicas)
+        return self.beside.of(replicas) + (self.max_surge.of(replicas) if self.beside.promoted else 0)
 
     @property
     def pods(self) -> int:

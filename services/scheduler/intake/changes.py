@@ -267,9 +267,8 @@ def _configured(checked: Checked, present: Desired, manifest: JsonObject, stamp:
     superseded: Revision | None = None
     revision = present.revision
     if checked.workload and _templates_differ(checked.workload, present.manifest, manifest):
-        superseded = Revision(
-            uid=present.uid, number=present.revision, manifest=present.manifest, superseded_at=stamp.now
-        )
+        if revision:  # else its kind was not known to have templates when it came
+            superseded = Revision(uid=present.uid, number=revision, manifest=present.manifest, superseded_at=stamp.now)
         revision += 1
     pins = present.pins if revision == present.revision else {}  # a newer template comes to every member
     same_since = present.same_since if revision == present.revision else 0

@@ -47,6 +47,11 @@ def frozen(checked: Checked, before: JsonObject) -> Fault | None:
         "spec.workloadRef": (was.workload_ref, now.workload_ref),
         "spec.strategy": (was.strategy.style, now.strategy.style),
         f"spec.strategy.{was.strategy.style}.steps": (len(was.strategy.steps), len(now.strategy.steps)),
+        "spec.strategy.canary.enableExtraWorkloadForCanary": (was.has_extra_workload, now.has_extra_workload),
+        f"spec.strategy.{was.strategy.style}.trafficRoutings": (
+            was.strategy.written.traffic_routings,
+            now.strategy.written.traffic_routings,
+        ),
     }
     for path, (old, new) in parts.items():
         if old != new:
