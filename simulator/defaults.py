@@ -153,7 +153,10 @@ def _cronjob(obj: Object) -> None:
 def _template(spec: Object) -> None:
     template = spec.get("template")
     if isinstance(template, dict):
-        template.setdefault("metadata", {})
+        metadata = template.setdefault("metadata", {})
+        for key in ("labels", "annotations"):
+            if not metadata.get(key):
+                metadata.pop(key, None)  # none of them is none, however it is written: the template is the same
         pod_spec(template.setdefault("spec", {}))
 
 

@@ -119,7 +119,13 @@ class Case:
     applied_before: bool = False
 
 
-NEW_IMAGE: JsonObject = {**DEPLOYMENT, "spec": {**mapping(DEPLOYMENT["spec"]), "minReadySeconds": 5}}
+NEW_IMAGE: JsonObject = {
+    **DEPLOYMENT,
+    "spec": {
+        **mapping(DEPLOYMENT["spec"]),
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i2"}]}},
+    },
+}
 BODY = "brim: body by force"
 FOREIGN = Live(uid="object-9", replicas=5, count_owners=frozenset({"kubectl"}))
 
@@ -564,6 +570,10 @@ class TestSettingsThatKruiseTookOver:
         decision = from_live(self.BACK, live_of(wish(self.MANIFEST), in_progress=True, taken_over=True))
         assert self.spec_of(decision).keys() == {"selector", "template"}
         assert (decision.result, decision.recheck) == ("applied", 15.0)
+
+    def test_a_new_revision_is_not_sent_unseen(self) -> None:
+        assert from_memory(self.BACK, remembered(wish(self.MANIFEST))) is None
+        assert from_memory(wish(NEW_IMAGE, revision=2), remembered(wish())) is not None, "it says nothing of the sort"
 
     def test_they_come_back_with_the_end(self) -> None:
         partly = marks.digest_of(marks.body(self.BACK, without=marks.TAKEN_OVER))

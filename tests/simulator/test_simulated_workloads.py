@@ -341,3 +341,14 @@ async def test_a_deleted_namespace_takes_everything_along() -> None:
         await driver.until(lambda: driver.get("namespaces", "team") is None)
         assert not driver.pods()
         assert not driver.store.every(SETS)
+
+
+async def test_no_annotations_are_none_however_they_are_written() -> None:
+    """A template that goes back is the old one, whether or not an empty map was left of what was taken from it."""
+    async with cluster(nodes(1)) as driver:
+        driver.create("deployments.apps", deployment(replicas=1, annotations={}))
+        await driver.until(lambda: len(driver.ready_pods(app="web")) == 1)
+        for marks in ({"a": "b"}, {"a": None}):
+            driver.patch("deployments.apps", "web", {"spec": {"template": {"metadata": {"annotations": marks}}}})
+            await driver.settled()
+        assert len(driver.store.every("replicasets.apps")) == 2

@@ -19,6 +19,7 @@ from shared.contracts.annotations import (
 )
 from shared.contracts.base import JsonObject
 from shared.contracts.refs import Order
+from shared.contracts.rollout import BLUE_GREEN
 from shared.workloads import mark_templates, with_replicas, without_replicas
 
 SERVERS_OWN: Final = frozenset(
@@ -49,6 +50,12 @@ def body(target: Target, without: Collection[str] = ()) -> JsonObject:
         manifest = mark_templates(target.kind, manifest, {WORKLOAD_LABEL: target.uid})
     manifest = _annotated(_labelled(manifest, target.uid), {REVISION_ANNOTATION: str(target.revision)})
     return _annotated(manifest, {APPLIED_ANNOTATION: digest(manifest)})
+
+
+def says_how_to_update(target: Target) -> bool:
+    """Whether the manifest has settings that Kruise takes over in a blue-green rollout."""
+    spec = mapping(target.manifest.get("spec")) if target.manifest is not None else {}
+    return (target.ref.kind, target.ref.group) in BLUE_GREEN and not TAKEN_OVER.isdisjoint(spec)
 
 
 def digest_of(applied: JsonObject) -> str:

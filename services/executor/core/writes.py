@@ -117,6 +117,8 @@ def from_memory(target: Target, known: Known) -> Decision | None:
         return _same_body_from_memory(target, known)
     if target.is_job or (target.kind is not None and target.revision == known.revision):
         return None  # what may be sent depends on the object: a rollout may be under way, a Job is immutable
+    if marks.says_how_to_update(target):
+        return None  # Kruise may have taken just that over, for a rollout of which this is the way back
     return _said(_with_count(target, (_update(target, applied, known.uid),), known.uid))
 
 
