@@ -14,8 +14,8 @@ Result: TypeAlias = Literal["applied", "deleted", "released", "retrying", "faile
 class Outcome(Contract):
     """result: applied (also when nothing had to change), deleted, released (kept without brim's marks),
     retrying (the executor goes on trying), failed (a person has to act), conflict (the object belongs to
-    somebody else), suspended. code and message say why, for the last four. Where ref is the member's own manifest, it is
-    about its `eciLabel`."""
+    somebody else), suspended. code and message say why, for the last four. Where ref is the member's own manifest,
+    it is about its `eciLabel`."""
 
     TYPE: ClassVar[str] = "dev.brim.outcome.v1"
 
