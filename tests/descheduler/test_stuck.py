@@ -223,6 +223,14 @@ def test_a_deadline_that_moves_on_for_younger_replicas_does_not_save_one_that_ha
     assert ([stuck.count for stuck in finding.stuck], finding.next_at) == ([1], NOW + 290)
 
 
+@pytest.mark.parametrize(("said", "until"), [("ordered", 300.0), ("none", 30.0), ("no-stock", 30.0), ("failed", 30.0)])
+def test_replicas_whose_free_room_vanished_are_left_to_nodes_that_are_on_their_way(said: str, until: float) -> None:
+    statuses = {"idc": status(pending(2, age=0, provisioning=said))}
+    young, old = (find(placed(share()), statuses, NOW + age, THRESHOLD, patience=300) for age in (until - 1, until))
+    assert (young.stuck, young.next_at) == ((), NOW + until)
+    assert [stuck.count for stuck in old.stuck] == [2]
+
+
 def test_a_finding_says_since_when_why_and_what_serves() -> None:
     entries = (pending(1, 35, message="later"), pending(1, 50, message="first"))
     (stuck,) = find(placed(share()), {"idc": status(*entries, ready=3)}, NOW, THRESHOLD).stuck

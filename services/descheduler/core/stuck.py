@@ -97,8 +97,9 @@ def _aged(share: Share, entries: Iterable[Unschedulable], threshold: float, pati
 
     share.elastic replicas wait for nodes: first those that the autoscaler refused (stuck at once), then those that
     it ordered nodes for, then the youngest (stuck from the deadline on). share.virtual ones beside such may have to
-    wait until the units before theirs are full, and need no node: the autoscaler's word is not about them. All others
-    by the threshold, and so those that have a virtual node but no instance.
+    wait until the units before theirs are full, and need no node: the autoscaler's word is not about them. Others for
+    which it ordered nodes (their free room vanished) have as long as any node may take. All others by the threshold,
+    and so those that have a virtual node but no instance.
     """
     elastic = share.elastic
     behind = share.virtual if share.elastic or share.added else 0
@@ -116,7 +117,8 @@ def _aged(share: Share, entries: Iterable[Unschedulable], threshold: float, pati
         if waits:
             yield _Aged(_end_of_wait(share, entry, threshold, patience), waits, entry)
         if count > waits:
-            yield _Aged(entry.since + threshold, count - waits, entry)
+            long = max(threshold, patience) if entry.provisioning == "ordered" else threshold
+            yield _Aged(entry.since + long, count - waits, entry)
 
 
 def _elastic_first(entry: Unschedulable) -> tuple[int, float]:
