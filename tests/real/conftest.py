@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -44,5 +45,6 @@ def members(programs: Binaries, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def planes(members: Planes) -> Iterator[Planes]:
     """For one test."""
     yield members
-    for member in members:
-        clear(member)
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(clear, members):  # it is mostly waiting
+            pass

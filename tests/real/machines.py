@@ -4,6 +4,7 @@ back to nothing."""
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from shared.contracts.base import JsonObject
 from shared.described import DescribedNode, standing_nodes
@@ -12,13 +13,7 @@ from tests.real.control_plane import ControlPlane, call
 
 BOOTS = "brim.test/boots"  # an annotation that kwok.yaml reads
 OWN_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
-IN_DEFAULT = (
-    "/apis/apps/v1/namespaces/default/deployments",
-    "/apis/apps/v1/namespaces/default/statefulsets",
-    "/apis/apps/v1/namespaces/default/replicasets",
-    "/apis/batch/v1/namespaces/default/jobs",
-    "/api/v1/namespaces/default/pods",
-)
+WORKLOADS = ("apps/v1", "deployments"), ("apps/v1", "statefulsets"), ("apps/v1", "replicasets"), ("batch/v1", "jobs")
 CLEARED = 120.0  # seconds; namespaces go slowly where much else runs
 
 
@@ -51,22 +46,29 @@ def node(described: DescribedNode, *, boots: str = "") -> JsonObject:
 
 
 def clear(plane: ControlPlane) -> None:
-    """Remove what a test left: objects of the default namespace, other namespaces, and at last the nodes, without
-    which no pod would end."""
-    background = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
-    for path in IN_DEFAULT:
-        call(plane, "DELETE", path, background)
+    """Remove what a test left: workloads with their pods; then namespaces, which would wait for each pod's grace; then
+    the nodes."""
+    background: JsonObject = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+    for space in ("default", *_namespaces(plane)):
+        for group, plural in WORKLOADS:
+            call(plane, "DELETE", f"/apis/{group}/namespaces/{space}/{plural}", background)
+        call(plane, "DELETE", f"/api/v1/namespaces/{space}/pods", {**background, "gracePeriodSeconds": 0})
     for name in _names(plane, "/api/v1/namespaces/default/services"):
         if name != "kubernetes":
             call(plane, "DELETE", f"/api/v1/namespaces/default/services/{name}")
+    _until_empty(plane, lambda: _names(plane, "/api/v1/pods"))
     for name in _namespaces(plane):
         call(plane, "DELETE", f"/api/v1/namespaces/{name}")
-    deadline = time.monotonic() + CLEARED
-    while _namespaces(plane) or _names(plane, "/api/v1/pods"):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{plane.name} still has {_namespaces(plane)} and {_names(plane, '/api/v1/pods')}")
-        time.sleep(0.1)
+    _until_empty(plane, lambda: _namespaces(plane))
     call(plane, "DELETE", "/api/v1/nodes", background)
+
+
+def _until_empty(plane: ControlPlane, left: Callable[[], list[str]]) -> None:
+    deadline = time.monotonic() + CLEARED
+    while found := left():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"member {plane.name} still has {', '.join(found)}")
+        time.sleep(0.05)
 
 
 def _namespaces(plane: ControlPlane) -> list[str]:

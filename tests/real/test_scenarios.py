@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.demo import burst, descheduling, hybrid
+from cli.demo import burst, descheduling, hybrid, multi_region
 from cli.demo.observer import DEPLOYMENTS
 from cli.demo.stage import Stage
 from shared.kube import PODS
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.real
     ("fleet", "scenario"),
     [
         pytest.param("hybrid.yaml", hybrid.play, id="hybrid"),
+        pytest.param("multi-region.yaml", multi_region.play, id="multi-region"),
         pytest.param("hybrid.yaml", descheduling.play, id="descheduling"),
         pytest.param("burst.yaml", burst.overflow_and_back, id="burst"),
     ],
