@@ -16,7 +16,7 @@ from pathlib import Path
 import anyio
 from rich.console import Console
 
-from benchmarks import decisions, inside, scenarios
+from benchmarks import decisions, inside, real, scenarios
 from benchmarks.decisions import Decisions
 from benchmarks.report import Figure, machine, show, write
 from shared.errors import BrimError
@@ -70,6 +70,8 @@ SCENARIO_ROWS: dict[str, Callable[[Path, bool], Awaitable[list[Figure]]]] = {
     "overflow": scenarios.overflow,
     "stuck": scenarios.stuck,
     "binding": inside.binding,
+    "real": real.latency,
+    "real-burst": real.burst,
 }
 
 

@@ -82,12 +82,16 @@ class Program:
 
 
 class ControlPlane:
-    """`with` it, or `start` and `stop` it. url, token: of its API; CA signs its certificate."""
+    """`with` it, or `start` and `stop` it. url, token: of its API; CA signs its certificate.
+
+    lives: whether controllers, a scheduler and KWOK run; without them it keeps what it is given, and no more.
+    """
 
     token = TOKEN
 
-    def __init__(self, binaries: Binaries, name: str, folder: Path) -> None:
+    def __init__(self, binaries: Binaries, name: str, folder: Path, *, lives: bool = True) -> None:
         self.name = name
+        self._lives = lives
         self._binaries = binaries
         self._folder = folder
         self._kubeconfig = folder / "kubeconfig"
@@ -110,7 +114,7 @@ class ControlPlane:
         self.stop()
 
     def start(self) -> None:
-        """Returns once the API is ready and the controllers work. Raises RuntimeError with a log's end."""
+        """Returns once the API is ready and the controllers, if any, work. Raises RuntimeError with a log's end."""
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "tokens.csv").write_text(f"{TOKEN},administrator,administrator,system:masters\n")
         etcd = _free_port()
@@ -120,6 +124,8 @@ class ControlPlane:
         kubeconfig({self.name: self}, self._kubeconfig)
         self._run("kube-apiserver", self._api_server(etcd))
         self.ready()
+        if not self._lives:
+            return
         self._run("kube-controller-manager", self._controller_manager())
         self._run("kube-scheduler", self._scheduler())
         self._run("kwok", self._kwok())
