@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from cli.costs import money
-from cli.fleet_tables import Workload, age, is_whole, shares_text, stuck
+from cli.fleet_tables import Workload, age, is_whole, shares_text, trouble_in, unscheduled
 from cli.tables import NONE, Paint, Table, render
 from shared.contracts.annotations import UNIT_ANNOTATION
 from shared.contracts.placement import Placement, Seen, Share
@@ -84,10 +84,13 @@ def room_table(workload: Workload, placement: Placement, looked: Placement) -> T
     rows = []
     for member in dict.fromkeys([*seen.members, *shares, *told]):
         number, share, status = place.get(member), shares.get(member), statuses.get(member)
-        why = [told.get(member, "") or _by_room(seen, number, share), *(stuck(status) if status else ())]
-        why.append(_trouble(workload, member))
+        why = [told.get(member, "") or _by_room(seen, number, share)]
+        why += unscheduled(status) if status is not None else []
+        why.append(trouble_in(workload, member))
         if share is not None and share.per_hour:
             why.append(f"costs {money(share.per_hour)} per hour")
+        if share is not None and share.surge:
+            why.append(f"room for {share.surge} more is kept while it is updated")
         if share is not None and share.retiring:
             why.append(f"{share.retiring} leave once replacements are Ready")
         rows.append(
@@ -131,18 +134,10 @@ def whole_table(workload: Workload, placement: Placement) -> Table:
     rows = []
     for member in dict.fromkeys([*(share.member for share in placement.shares), *told]):
         outcome = results.get(member)
-        why = (told.get(member, ""), _trouble(workload, member))
+        why = (told.get(member, ""), trouble_in(workload, member))
         result = outcome.result if outcome is not None else "not yet applied" if member in held else "not there"
         rows.append((member, result, "; ".join(part for part in why if part) or NONE))
     return Table(("MEMBER", "RESULT", "WHY"), tuple(rows))
-
-
-def _trouble(workload: Workload, member: str) -> str:
-    """What keeps the executor from carrying the placement out there."""
-    for outcome in workload.outcomes:
-        if outcome.member == member and outcome.result in ("retrying", "failed", "conflict"):
-            return f"{outcome.result}: {outcome.message}"
-    return ""
 
 
 def _by_room(seen: Seen, number: int | None, share: Share | None) -> str:

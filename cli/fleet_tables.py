@@ -78,6 +78,23 @@ def stuck(status: Status) -> list[str]:
     return [f"{count} {said}" for said, count in counts.items()]
 
 
+def unscheduled(status: Status) -> list[str]:
+    """As `stuck`, with what the member's scheduler says: `2 unschedulable: no node takes them (0/3 nodes …)`."""
+    counts: dict[str, int] = {}
+    for entry in status.unschedulable:
+        why = PROVISIONING[entry.provisioning] + (f" ({entry.message})" if entry.message else "")
+        counts[why] = counts.get(why, 0) + entry.count
+    return [f"{count} unschedulable: {why}" for why, count in counts.items()]
+
+
+def trouble_in(workload: Workload, member: str) -> str:
+    """What keeps the executor from carrying the placement out there."""
+    for outcome in workload.outcomes:
+        if outcome.member == member and outcome.result in ("retrying", "failed", "conflict"):
+            return f"{outcome.result}: {outcome.message}"
+    return ""
+
+
 def age(since: float, now: float) -> str:
     return duration(now - since) if since else "<unknown>"
 

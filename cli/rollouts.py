@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from cli.explain import moment
-from cli.fleet_tables import age
+from cli.fleet_tables import Workload, age, trouble_in, unscheduled
 from cli.tables import NONE, Table
 from shared.contracts.desired import Desired, Revision
 from shared.contracts.placement import Placement
@@ -34,8 +34,10 @@ def _phase(rollout: RolloutStatus) -> str:
     return f"{rollout.phase or 'Unknown'}{' (paused)' if rollout.paused else ''}"
 
 
-def workload_table(placement: Placement | None, statuses: Mapping[str, Status]) -> Table:
-    """How far a workload's members are with which revision."""
+def workload_table(workload: Workload, rollouts: Sequence[Status]) -> Table:
+    """How far a workload's members are with which revision, and what they wait for. rollouts: of its Rollouts."""
+    placement = workload.placement
+    statuses = {one.member: one for one in workload.statuses}
     rows = []
     for share in placement.shares if placement is not None else ():
         status = statuses.get(share.member)
@@ -54,9 +56,19 @@ def workload_table(placement: Placement | None, statuses: Mapping[str, Status]) 
                 f"{status.updated if status else 0}/{wanted}",
                 f"{status.ready if status else 0}/{wanted}",
                 "rolling" if status is not None and status.rolling else stands,
+                "; ".join(_waits_for(workload, share.member, status, rollouts)) or NONE,
             )
         )
-    return Table(("CLUSTER", "REVISION", "HAS", "UPDATED", "READY", "STATUS"), tuple(rows))
+    return Table(("CLUSTER", "REVISION", "HAS", "UPDATED", "READY", "STATUS", "WAITS FOR"), tuple(rows))
+
+
+def _waits_for(workload: Workload, member: str, status: Status | None, rollouts: Sequence[Status]) -> list[str]:
+    """What the member itself says: its rollout's step, pods that fit nowhere, writes that did not work."""
+    rolling = status is not None and status.rolling
+    steps = [one.rollout for one in rollouts if one.member == member and one.rollout is not None]
+    told = [step.message for step in steps if rolling and step.message]
+    told += unscheduled(status) if status is not None else []
+    return [*told, *([trouble] if (trouble := trouble_in(workload, member)) else ())]
 
 
 def steps_table(rollout: Sequence[Status], placement: Placement | None) -> Table:

@@ -21,7 +21,7 @@ from shared.contracts.action import CATCHING_UP, Action
 from shared.contracts.desired import Revision
 from shared.contracts.fleet_rollout import FleetRollout, is_fleet_rollout
 from shared.contracts.refs import ObjectRef
-from shared.contracts.rollout import Rollout, is_rollout
+from shared.contracts.rollout import GROUP, KIND, Rollout, is_rollout
 from shared.contracts.status import Status
 from shared.contracts.submit import Accepted, Roll
 from shared.errors import BusUnavailable, NotFound, Refused
@@ -114,7 +114,7 @@ async def get(
 @output_option("json", "yaml")
 @connected
 async def status(session: Session, words: tuple[str, ...], namespace: str, output: str | None) -> None:
-    """How far the members are. The status is not 0 where a rollout failed.
+    """How far the members are, and what they wait for. The status is not 0 where a rollout failed.
 
     \b
     Example:
@@ -134,8 +134,8 @@ async def status(session: Session, words: tuple[str, ...], namespace: str, outpu
         click.echo(f"{workload.desired.ref}: newest revision {workload.desired.revision}")
         if line := waves_line(placement):
             click.echo(line)
-        statuses = {one.member: one for one in workload.statuses}
-        click.echo(render(workload_table(placement, statuses), paint=colours.cell))
+        rollouts = await _statuses_of_rollouts(session, workload.desired.ref)
+        click.echo(render(workload_table(workload, rollouts), paint=colours.cell))
         told = [reason for reason in (placement.reasons if placement else ()) if reason.code.startswith("Wave")]
         for reason in told:
             click.echo(f"- {', '.join(reason.members)}: {reason.message}")
@@ -289,6 +289,14 @@ async def _members(session: Session, members: Sequence[str], all_members: bool) 
         raise click.UsageError("give either -M or -m MEMBER")
     found = [(await reading.member_ids(session.bus, member))[0].id for member in members]
     return tuple(dict.fromkeys(found))
+
+
+async def _statuses_of_rollouts(session: Session, workload: ObjectRef) -> list[Status]:
+    """Of the Rollouts that are about a workload, in every member."""
+    wanted = await reading.desired_objects(session.bus, [subjects.desired_kind(KIND, GROUP)])
+    refs = [one.ref for one in wanted if Rollout.read(one.manifest).workload.key == workload.key]
+    filters = [subjects.status_everywhere(ref) for ref in refs]
+    return await reading.newest(session.bus, Status, "STATUS", filters) if filters else []
 
 
 async def _workload_of(session: Session, ref: ObjectRef) -> ObjectRef:

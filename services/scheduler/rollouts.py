@@ -54,11 +54,12 @@ class FleetRollouts:
 
 
 class KruiseRollouts:
-    """What members' own Rollouts start beside a workload's old pods, for which there has to be room."""
+    """Which workloads members' own Rollouts take over step by step, and what those start beside the old pods, for which
+    there has to be room."""
 
     def __init__(self, known: Known) -> None:
         self._known = known
-        self._beside: dict[WorkloadKey, tuple[WorkloadKey, Beside]] = {}  # by Rollout: of which workload
+        self._beside: dict[WorkloadKey, tuple[WorkloadKey, Beside | None]] = {}  # by Rollout: of which workload
 
     def take(self, desired: Desired) -> list[Desired]:
         """One as DESIRED has it now; returns the workloads to look at anew."""
@@ -69,9 +70,8 @@ class KruiseRollouts:
         except Invalid as error:
             log.error("%s in DESIRED cannot be understood and is left alone: %s", desired.ref, error)
             return []
-        beside = beside_of(written)
         before = self._beside.pop(desired.ref.key, None)
-        now = (written.workload.key, beside) if beside is not None else None
+        now = (written.workload.key, beside_of(written)) if not written.spec.disabled else None
         if now is not None:
             self._beside[desired.ref.key] = now
         return [] if before == now else self._present(*(one[0] for one in (before, now) if one is not None))
@@ -81,9 +81,11 @@ class KruiseRollouts:
         return self._present(before[0]) if before is not None else []
 
     def apply(self, workload: Workload) -> Workload:
-        """With what its Rollout starts beside it."""
-        beside = next((one for key, one in self._beside.values() if key == workload.key), None)
-        return workload if beside == workload.beside else replace(workload, beside=beside)
+        """With what its Rollout makes of it."""
+        found = next((one for one in self._beside.values() if one[0] == workload.key), None)
+        stepwise, beside = found is not None, found[1] if found is not None else None
+        same = (stepwise, beside) == (workload.stepwise, workload.beside)
+        return workload if same else replace(workload, stepwise=stepwise, beside=beside)
 
     def _present(self, *keys: WorkloadKey) -> list[Desired]:
         found = (self._known.live(key) for key in dict.fromkeys(keys))

@@ -183,8 +183,10 @@ class Progress:
         return self._become("StepMetricsAnalysis")
 
     def _pause(self) -> bool:
-        self._count()
+        """A workload that is scaled meanwhile gets as many new pods as the step says of its new size."""
         step = self._current
+        self._workload = self._hand.hold(self._workload, step.get("replicas", "0"), str(self._told[self._revision]))
+        self._count()
         if steps.passes_by_itself(self._style, step, last=self._index == len(self._steps)):
             return self._become("StepReady")
         seconds = (step.get("pause") or {}).get("duration")

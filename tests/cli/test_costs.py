@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from cli.costs import cost_table, money
+from cli.fleet_tables import Workload
 from cli.rollouts import history_table, images, rollout_table, waves_line, workload_table
 from shared.contracts.base import JsonObject
 from shared.contracts.cost import Booked, Cost, Meter
 from shared.contracts.desired import Desired, Revision
+from shared.contracts.outcome import Outcome
 from shared.contracts.placement import Placement, Share, Waves
 from shared.contracts.refs import ObjectRef, Order
-from shared.contracts.status import RolloutStatus, Status
+from shared.contracts.status import RolloutStatus, Status, Unschedulable
 
 WEB = ObjectRef(group="apps", version="v1", kind="Deployment", namespace="test", name="web")
 ROLLOUT = ObjectRef(group="rollouts.kruise.io", version="v1beta1", kind="Rollout", namespace="test", name="web")
+ORDER = Order(epoch=1, counter=1)
 
 
 def test_what_ran_and_what_runs_per_unit() -> None:
@@ -53,7 +56,7 @@ def placement(**fields: object) -> Placement:
             "ref": WEB,
             "uid": "u",
             "generation": 2,
-            "order": Order(epoch=1, counter=1),
+            "order": ORDER,
             "revision": 2,
             "shares": shares,
             "cause": "changed",
@@ -63,12 +66,32 @@ def placement(**fields: object) -> Placement:
     )
 
 
+def workload(*statuses: Status, outcomes: tuple[Outcome, ...] = ()) -> Workload:
+    desired = Desired(
+        ref=WEB, uid="u", generation=2, revision=2, order=ORDER, manifest={}, created_at=1.0, changed_at=1.0
+    )
+    return Workload(desired, placement(), statuses, outcomes)
+
+
 def test_which_member_has_which_revision() -> None:
     idc = Status(member="idc", ref=WEB, observed_at=1.0, revision=2, updated=2, ready=2)
-    assert workload_table(placement(), {"idc": idc}).rows == (
-        ("idc", "2", "2", "2/2", "2/2", "up to date"),
-        ("ack", "1", "-", "0/1", "0/1", "on its way"),
+    assert workload_table(workload(idc), []).rows == (
+        ("idc", "2", "2", "2/2", "2/2", "up to date", "<none>"),
+        ("ack", "1", "-", "0/1", "0/1", "on its way", "<none>"),
     )
+
+
+def test_what_a_member_waits_for() -> None:
+    step = RolloutStatus(phase="Progressing", step=1, steps=3, message="Rollout is in step(1/3)")
+    of_rollout = Status(member="idc", ref=ROLLOUT, observed_at=1.0, rollout=step)
+    waiting = (Unschedulable(since=1.0, count=1, message="0/3 nodes are available"),)
+    idc = Status(member="idc", ref=WEB, observed_at=1.0, revision=2, updated=1, rolling=True, unschedulable=waiting)
+    ack = Outcome(member="ack", ref=WEB, uid="u", order=ORDER, result="retrying", message="it does not answer", at=1.0)
+    rows = workload_table(workload(idc, outcomes=(ack,)), [of_rollout]).rows
+    assert [row[5:] for row in rows] == [
+        ("rolling", "Rollout is in step(1/3); 1 unschedulable: no node takes them (0/3 nodes are available)"),
+        ("on its way", "retrying: it does not answer"),
+    ]
 
 
 def test_waves_in_a_sentence() -> None:

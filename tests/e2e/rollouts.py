@@ -50,9 +50,13 @@ def fleet(*members: str, cpu: int = 8, nodes: int = 2) -> Fleet:
 
 def shipped(file: str, kind: str) -> dict[str, Any]:
     """The one manifest of a kind in a packaged example, to be changed."""
-    found = [document.manifest for document in manifests.parse(example(file).encode(), source=file)]
-    (one,) = (manifest for manifest in found if manifest["kind"] == kind)
-    return copy.deepcopy(one)
+    (one,) = (manifest for manifest in shipped_all(file) if manifest["kind"] == kind)
+    return one
+
+
+def shipped_all(file: str) -> list[dict[str, Any]]:
+    """The manifests of a packaged example, to be changed."""
+    return [copy.deepcopy(document.manifest) for document in manifests.parse(example(file).encode(), source=file)]
 
 
 def changed(manifest: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -124,6 +128,9 @@ class Show:
         image = f"{IMAGES[self.app]}:{version}"
         return {name for name in self.play.observer.clients if versions.started(self.play.stage, self.app, name, image)}
 
+    def started_in(self, version: str, member: str) -> list[JsonObject]:
+        return versions.started(self.play.stage, self.app, member, f"{IMAGES[self.app]}:{version}")
+
     def deployment(self, member: str) -> JsonObject:
         found = self.play.observer.objects(DEPLOYMENTS, "demo", member)
         return next(entry.manifest for entry in found if text(entry.manifest, "metadata", "name") == self.app)
@@ -139,7 +146,9 @@ class Show:
         return found
 
     def at_rest(self) -> bool:
-        return set(self.steps().values()) == {"Healthy"}
+        """No member is in the middle of anything; Initial is one without the workload."""
+        found = set(self.steps().values())
+        return bool(found) and found <= {"Healthy", "Initial"}
 
     def pods(self, member: str) -> frozenset[str]:
         return names(self.play.observer.pods("demo", self.app, member))

@@ -56,6 +56,28 @@ def test_two_rollouts_of_one_workload_in_one_submission() -> None:
     assert faults(desk.apply(rollout() + "\n---\n" + rollout("two"))) == [("spec.workloadRef", "Duplicate")]
 
 
+def fleet_rollout(name: str) -> str:
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    return json.dumps(
+        {
+            "apiVersion": "brim.dev/v1alpha1",
+            "kind": "FleetRollout",
+            "metadata": {"name": name},
+            "spec": {"workloadRef": reference, "waves": [{"name": "all"}]},
+        }
+    )
+
+
+def test_one_fleet_rollout_per_workload_beside_its_rollout() -> None:
+    desk = RolloutDesk()
+    assert desk.apply(rollout() + "\n---\n" + fleet_rollout("one")).faults == []
+    (fault,) = desk.apply(fleet_rollout("two")).faults
+    assert (fault.field, fault.code) == ("spec.workloadRef", "Duplicate")
+    assert "a workload has one FleetRollout" in fault.message
+    both = desk.apply(fleet_rollout("three") + "\n---\n" + fleet_rollout("four"))
+    assert {code for _, code in faults(both)} == {"Duplicate"}
+
+
 def test_what_is_frozen_while_a_member_is_in_the_middle_of_it() -> None:
     desk = RolloutDesk()
     desk.apply(web() + "\n---\n" + rollout())

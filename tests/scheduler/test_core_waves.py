@@ -354,6 +354,14 @@ class TestMembership:
         current = story.current[name]
         return Update(MemberFacts(name), current, 4, story.status(name) if current else None)
 
+    def test_a_joiner_starts_with_what_is_stable_also_where_others_are_about_to_begin(self) -> None:
+        """A Kruise Rollout takes the members over, and none of them has heard of the new revision yet."""
+        story = Story(current={"idc": 1, "new": 0})
+        idc, new = (self._update(story, name) for name in story.current)
+        updates = [replace(idc, current=2), new]
+        assert waves.decide(2, 1, updates, {}, None, None, 1.0, stepwise=True).targets["new"] == 1
+        assert waves.decide(2, 1, updates, {}, None, None, 1.0).targets["new"] == 2, "nothing goes by steps"
+
 
 events = st.lists(
     st.one_of(
@@ -459,7 +467,7 @@ class TestInPlacements:
         assert world.state.room.reserved(workload.uid, "idc") == 5
 
     BESIDE: ClassVar[dict[str, tuple[Beside | None, int]]] = {
-        "replaced one for one: nothing before it is under way": (None, 4),
+        "replaced one for one": (None, 5),
         "blue and green": (Beside((Amount(50, percent=True), Amount(100, percent=True))), 8),
         "more than there are": (Beside((Amount(9),)), 8),
         "an extra workload, and the promotion beside it": (Beside((Amount(30, percent=True),), promoted=True), 7),
@@ -469,13 +477,13 @@ class TestInPlacements:
     def test_what_a_rollout_starts_beside_the_old_pods_is_reserved_from_the_start(self, name: str) -> None:
         beside, expected = self.BESIDE[name]
         world, workload = self.rolling_world()
-        newer = replace(workload, revision=2, generation=2, beside=beside)
+        newer = replace(workload, revision=2, generation=2, stepwise=True, beside=beside)
         world.want(newer)
         world.run()
         assert world.state.room.reserved(workload.uid, "idc") == expected
         self.healthy(world, newer, 2, rolling=True)
         world.run()
-        assert world.state.room.reserved(workload.uid, "idc") == (5 if beside is None else expected)
+        assert world.state.room.reserved(workload.uid, "idc") == expected
         self.healthy(world, newer, 2)
         world.run()
         assert world.state.room.reserved(workload.uid, "idc") == 4

@@ -92,7 +92,7 @@ def test_styles(name: str) -> None:
     strategy, beside, surge = STYLES[name]
     fleet = Fleet()
     fleet.apply(workload(), rollout(strategy))
-    assert (fleet.workload.beside, fleet.workload.surge(10)) == (beside, surge)
+    assert (fleet.workload.stepwise, fleet.workload.beside, fleet.workload.surge(10)) == (True, beside, surge)
 
 
 def test_a_rollout_that_comes_changes_or_goes_touches_its_workload_alone() -> None:
@@ -104,7 +104,7 @@ def test_a_rollout_that_comes_changes_or_goes_touches_its_workload_alone() -> No
     assert fleet.workload.surge(10) == 2
     assert fleet.apply(rollout({"blueGreen": {"steps": [{"replicas": "20%"}]}, "paused": True})) == []
     assert fleet.apply(rollout(blue_green, disabled=True)) == ["web"]
-    assert fleet.workload.beside is None
+    assert (fleet.workload.stepwise, fleet.workload.beside) == (False, None)
     fleet.apply(rollout(blue_green))
     (desired,) = (entry.desired for entry in fleet.known.of_kind("Rollout", "rollouts.kruise.io").values())
     assert [one.ref.name for one in fleet.rollouts.remove(desired.ref)] == ["web"]

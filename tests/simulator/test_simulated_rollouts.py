@@ -103,9 +103,12 @@ async def test_scaling_in_the_middle_keeps_the_share() -> None:
         await story.start({"replicas": "50%"}, {"replicas": "100%"})
         story.image("new")
         await story.paused_at(1, 5)
-        driver.patch("deployments.apps", "web", {"spec": {"replicas": 4}})
-        await driver.until(lambda: len(driver.pods(app="web")) == 4 == len(driver.ready_pods(app="web")))
-        await driver.settled()
+        for total in (20, 4):
+            story.total = total
+            driver.patch("deployments.apps", "web", {"spec": {"replicas": total}})
+            half = total // 2
+            await driver.until(lambda half=half: story.ready_of("new") == half == story.ready_of("image:1"))
+            await story.paused_at(1, half)
         story.approve()
         story.total = 4
         await story.completed()

@@ -18,12 +18,22 @@ def settle(case: Case) -> None:
         return
     updates = [_update(case, draft) for draft in case.drafts.values() if draft.present]
     state = case.previous.waves if case.previous is not None else None
-    found = waves.decide(case.workload.revision, case.before, updates, case.workload.pins, case.plan, state, case.now)
+    workload = case.workload
+    found = waves.decide(
+        workload.revision,
+        case.before,
+        updates,
+        workload.pins,
+        case.plan,
+        state,
+        case.now,
+        stepwise=workload.stepwise,
+    )
     case.waves = found.waves
     case.wake_at(found.due)
     for code, sentence, member in found.reasons:
         case.because(code, sentence, member)
-    stepwise = found.waves is not None or case.workload.beside is not None or _rolling(case)
+    stepwise = found.waves is not None or workload.stepwise or _rolling(case)
     for draft in case.drafts.values():
         if draft.present:
             draft.target = found.targets[draft.member]

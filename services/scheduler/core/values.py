@@ -204,8 +204,8 @@ class Workload:
     divisible: shares may be of any size; otherwise the object goes whole to one member (with components) or to
     every selected one (without). order: of DESIRED. created_at: Unix seconds.
     priority: of the queue, greater first. pins: see Desired. max_surge: pods beyond its replicas that its own updates
-    make. beside: what a Rollout of it makes of that. units: where brim binds the pods itself; empty where it does not.
-    ceiling: what elastic and virtual room may cost per hour, None for any amount.
+    make. stepwise: a Rollout of it is in force; beside: what that makes of the surge. units: where brim binds the pods
+    itself; empty where it does not. ceiling: what elastic and virtual room may cost per hour, None for any amount.
     """
 
     ref: ObjectRef
@@ -224,6 +224,7 @@ class Workload:
     priority: int = 0
     pins: Mapping[str, int] = field(default_factory=dict)
     max_surge: Amount = Amount()
+    stepwise: bool = False
     beside: Beside | None = None
     units: tuple[UnitRoom, ...] = ()
     ceiling: float | None = None

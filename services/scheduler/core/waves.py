@@ -144,13 +144,15 @@ def decide(
     plan: Plan | None,
     state: Waves | None,
     now: float,
+    *,
+    stepwise: bool = False,
 ) -> Revisions:
     """newest: the workload's revision; before: the one that members had until it came, 0 for none.
 
-    state: of the placement in force.
+    state: of the placement in force. stepwise: a Kruise Rollout takes the members over, each by its steps.
     """
     if plan is None or not before or before == newest:
-        rolling = any(update.status is not None and update.status.rolling for update in updates)
+        rolling = any(_is_rolling(update, newest, stepwise) for update in updates)
         targets = {update.id: _joined(update, newest, before, rolling) for update in updates}
         return _pinned(Revisions(targets), pins)
     known = state is not None and state.revision == newest and state.rollout == plan.name
@@ -176,6 +178,14 @@ def _pinned(found: Revisions, pins: Mapping[str, int]) -> Revisions:
         return found
     targets = {member: pins.get(member, pins.get(ALL, target)) for member, target in found.targets.items()}
     return Revisions(targets, found.waves, found.due, found.reasons)
+
+
+def _is_rolling(update: Update, newest: int, stepwise: bool) -> bool:
+    """In the middle of its own rollout, or about to begin it: a member may be away, or not have been told yet."""
+    status = update.status
+    if status is not None and status.rolling:
+        return True
+    return stepwise and update.current == newest and (status is None or status.revision != newest)
 
 
 def _joined(update: Update, newest: int, before: int, rolling: bool) -> int:

@@ -1,4 +1,4 @@
-"""What Kruise's admission would refuse of a Rollout in every member, refused here once."""
+"""What Kruise's admission would refuse of a Rollout in every member, refused here once. FleetRollouts likewise."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from collections.abc import Sequence
 
 from services.scheduler.intake.checking import Checked
 from services.scheduler.intake.known import Key, Known
-from shared.contracts import rollout
 from shared.contracts.base import JsonObject
+from shared.contracts.fleet_rollout import FleetRollout
 from shared.contracts.refs import ObjectRef
 from shared.contracts.rollout import Rollout
 from shared.errors import Fault
 
 
 def clashes(sound: Sequence[Checked]) -> list[Fault]:
-    """Two Rollouts of one workload in the same submission."""
-    first: dict[Key, ObjectRef] = {}
+    """Two Rollouts, or two FleetRollouts, of one workload in the same submission."""
+    first: dict[tuple[str, Key], ObjectRef] = {}
     faults: list[Fault] = []
     for checked in sound:
-        if isinstance(checked.model, Rollout):
-            other = first.setdefault(checked.model.workload.key, checked.ref)
+        if isinstance(checked.model, Rollout | FleetRollout):
+            other = first.setdefault((checked.ref.kind, checked.model.workload.key), checked.ref)
             if other.key != checked.ref.key:
                 faults.append(_taken(checked.ref, checked.model.workload, other))
     return faults
 
 
 def rival(checked: Checked, known: Known) -> Fault | None:
-    """Another Rollout of the same workload that is there already."""
-    if not isinstance(checked.model, Rollout):
+    """Another one of the same workload that is there already."""
+    if not isinstance(checked.model, Rollout | FleetRollout):
         return None
-    for key, entry in known.of_kind(rollout.KIND, rollout.GROUP).items():
+    for key, entry in known.of_kind(checked.ref.kind, checked.ref.group).items():
         other = entry.desired
         if key == checked.ref.key or other.deleted is not None or other.ref.namespace != checked.ref.namespace:
             continue
-        if Rollout.read(other.manifest).workload.key == checked.model.workload.key:
+        if type(checked.model).read(other.manifest).workload.key == checked.model.workload.key:
             return _taken(checked.ref, checked.model.workload, other.ref)
     return None
 
@@ -61,5 +61,5 @@ def frozen(checked: Checked, before: JsonObject) -> Fault | None:
 
 
 def _taken(ref: ObjectRef, workload: ObjectRef, other: ObjectRef) -> Fault:
-    why = f"{workload} is rolled out by {other} already; a workload has one Rollout: change or delete that one"
+    why = f"{workload} is rolled out by {other} already; a workload has one {ref.kind}: change or delete that one"
     return Fault(str(ref), "spec.workloadRef", why, "Duplicate")
