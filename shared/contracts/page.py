@@ -74,6 +74,28 @@ console.log(placement.headers.get("Nats-Time-Stamp"), placement.json().shares);
 await nc.close();
 ```
 
+Or with nothing but a shell: NATS speaks plain lines over TCP. As `ask.sh SUBJECT [PAYLOAD]`, one request and its answer:
+
+```bash
+export LC_ALL=C # sizes are bytes
+exec 3<>"/dev/tcp/${{NATS_HOST:-127.0.0.1}}/${{NATS_PORT:-4222}}"
+printf 'CONNECT {{"verbose":false,"headers":true,"no_responders":true}}\\r\\nSUB _INBOX.%d 1\\r\\n' $$ >&3
+printf 'PUB %s _INBOX.%d %d\\r\\n%s\\r\\n' "$1" $$ "${{#2}}" "${{2-}}" >&3
+while read -r word _ _ size whole <&3; do # MSG subject id size, or HMSG subject id size-of-headers size-of-all
+    case $word in
+        PING*) printf 'PONG\\r\\n' >&3 ;;
+        MSG) read -r -N "${{size%?}}" answer <&3 && break ;;
+        HMSG) read -r -N "$size" _ <&3 && read -r -N $((${{whole%?}} - size)) answer <&3 && break ;;
+    esac
+done
+printf '%s\\n' "${{answer-}}"
+```
+
+```sh
+bash ask.sh brim.apply "$(cat policy.yaml)"
+bash ask.sh '$JS.API.DIRECT.GET.PLACEMENT.{placement}'
+```
+
 `policy.yaml` is, for instance:
 
 ```yaml
