@@ -24,7 +24,8 @@ from shared.errors import MemberUnavailable, Refused
 LOOK_EVERY = 0.2  # seconds; messages that come closer together make one line
 REMIND_EVERY = 10.0  # seconds without a change after which a person is told that nothing hangs
 NOT_PLACED = frozenset({"PropagationPolicy", "ClusterPropagationPolicy", "Cluster", "ResourcePolicy", "Namespace"})
-ROLLS_OUT = frozenset({("Deployment", "apps"), ("StatefulSet", "apps")})  # they say how many pods are of the new sort
+# Kinds that say how many of their pods are of the new sort.
+ROLLS_OUT = frozenset({("Deployment", "apps"), ("StatefulSet", "apps"), ("CloneSet", "apps.kruise.io")})
 FINAL = ("failed", "conflict")  # nobody tries again before a person acts
 
 
@@ -197,7 +198,9 @@ def _held_back(workload: Workload) -> bool:
     """The workload itself asks that not all of its pods follow the template."""
     spec = dig(workload.desired.manifest, "spec")
     update = dig(spec, "updateStrategy")
-    return bool(dig(spec, "paused") or dig(update, "type") == "OnDelete" or dig(update, "rollingUpdate", "partition"))
+    partition = dig(update, "rollingUpdate", "partition") or dig(update, "partition")  # of a CloneSet the latter
+    paused = dig(spec, "paused") or dig(update, "paused")
+    return bool(paused or dig(update, "type") == "OnDelete" or (partition and partition != "0%"))
 
 
 def _share_words(share: Share, status: Status | None, workload: Workload) -> str:

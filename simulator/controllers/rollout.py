@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from simulator.kruise import marks
 from simulator.objects import Object
 
 
@@ -24,8 +25,8 @@ def fenceposts(max_surge: int | str, max_unavailable: int | str, replicas: int) 
 
 
 def surge_and_unavailable(deployment: Object) -> tuple[int, int]:
-    """The rolling update's bounds as counts; (0, 0) for Recreate."""
-    rolling = deployment["spec"]["strategy"].get("rollingUpdate")
+    """The rolling update's bounds as counts; (0, 0) for Recreate, unless Kruise put the bounds aside."""
+    rolling = marks.rolling_held(deployment) or deployment["spec"]["strategy"].get("rollingUpdate")
     if rolling is None:
         return 0, 0
     return fenceposts(

@@ -37,15 +37,29 @@ def admit(store: Store, shelf: str, live: Object, new: Object) -> None:
     rollout = rollout_of(store, shelf, objects.namespace(live), objects.name(live))
     if rollout is None:
         return
+    if under_way and shelf == marks.DEPLOYMENTS:
+        _keep(new)
     if not changed:
-        if marks.ORIGINAL not in objects.annotations(new):
-            new["spec"]["paused"] = True  # nobody resumes it but the Rollout
         return
     if not new["spec"].get("replicas", 1):
         return
     annotations = new["metadata"].setdefault("annotations", {})
     annotations[marks.IN_PROGRESS] = json.dumps({"rolloutName": objects.name(rollout)})
     _HOLDS[shelf](new)
+
+
+def _keep(new: Object) -> None:
+    """Nobody resumes a Deployment in mid-rollout but its Rollout, or lets its own controller roll it out."""
+    if marks.ORIGINAL in objects.annotations(new):
+        return
+    new["spec"]["paused"] = True
+    strategy = new["spec"].get("strategy") or {}
+    if marks.wanted_new(new) is not None and strategy.get("type") != "Recreate":
+        held = json.loads(objects.annotations(new)[marks.STRATEGY])
+        if rolling := strategy.get("rollingUpdate"):
+            held["rollingUpdate"] = rolling  # it may change meanwhile
+        new["metadata"]["annotations"][marks.STRATEGY] = json.dumps(held, sort_keys=True)
+        new["spec"]["strategy"] = {"type": "Recreate"}
 
 
 def _deployment(new: Object) -> None:

@@ -25,6 +25,7 @@ WORKLOADS: Final = {  # (kind, group) → shelf
 IN_PROGRESS: Final = "rollouts.kruise.io/in-progressing"
 STABLE: Final = "rollouts.kruise.io/stable-revision"  # a label: the revision that a rollout goes back to
 STRATEGY: Final = "rollouts.kruise.io/deployment-strategy"  # of a Deployment in partition style
+CONTROLLED: Final = "rollouts.kruise.io/controlled-by-advanced-deployment-controller"  # a label, likewise
 ORIGINAL: Final = "rollouts.kruise.io/original-deployment-strategy"  # in blue-green style, what is to come back
 CANARY_OF: Final = "rollouts.kruise.io/canary-deployment"  # a label of the extra workload
 DAEMON_CONTROL: Final = "rollouts.kruise.io/daemonset-advanced-control"
@@ -52,6 +53,12 @@ def wanted_new(deployment: Object) -> int | None:
     return _number(objects.annotations(deployment).get(STRATEGY), "partition")
 
 
+def rolling_held(deployment: Object) -> Object | None:
+    """The bounds of a Deployment's rolling update that Kruise put aside; None where it did not."""
+    found = _read(objects.annotations(deployment).get(STRATEGY)).get("rollingUpdate")
+    return found if isinstance(found, dict) else None
+
+
 def daemons_kept(daemonset: Object) -> int | str | None:
     """How many pods of a DaemonSet, or which share of them, are to stay as they are; None where nothing says so."""
     held = _number(objects.annotations(daemonset).get(DAEMON_CONTROL), "partition")
@@ -63,18 +70,24 @@ def daemons_kept(daemonset: Object) -> int | str | None:
 
 
 def _number(text: str | None, field: str) -> int | None:
-    if text is None:
-        return None
     try:
-        found: Any = json.loads(text)
-        return int(found[field])
+        return int(_read(text)[field])
     except (ValueError, KeyError, TypeError):
         return None
 
 
+def _read(text: str | None) -> dict[str, Any]:
+    """Empty for what is not there, or cannot be read."""
+    try:
+        found: Any = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def without_marks(workload: Object) -> Object:
     annotations = {key: value for key, value in objects.annotations(workload).items() if key not in MARKS}
-    labels = {key: value for key, value in objects.labels(workload).items() if key != STABLE}
+    labels = {key: value for key, value in objects.labels(workload).items() if key not in (STABLE, CONTROLLED)}
     return objects.with_meta(workload, annotations=annotations, labels=labels)
 
 

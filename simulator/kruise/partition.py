@@ -23,9 +23,14 @@ def released(shelf: str, workload: Object) -> Object:
 
 
 def _deployment(workload: Object, size: int, kept: int, revision: str) -> Object:
-    """Its pods are counted by the new ones."""
-    strategy = json.dumps({"rollingStyle": "Partition", "partition": size}, sort_keys=True)
-    return objects.with_annotations(workload, **{marks.STRATEGY: strategy})
+    """Its pods are counted by the new ones. Kubernetes' own controller is to leave it alone: it is paused, and its
+    strategy is one that says nothing of bounds."""
+    strategy = workload["spec"].get("strategy") or {}
+    rolling = strategy.get("rollingUpdate") or marks.rolling_held(workload)
+    held = {"rollingStyle": "Partition", "partition": size, **({"rollingUpdate": rolling} if rolling else {})}
+    new = objects.with_annotations(workload, **{marks.STRATEGY: json.dumps(held, sort_keys=True)})
+    new = objects.with_meta(new, labels={**objects.labels(new), marks.CONTROLLED: "true"})
+    return objects.with_spec(new, paused=True, strategy={"type": "Recreate"})
 
 
 def _statefulset(workload: Object, size: int, kept: int, revision: str) -> Object:
@@ -57,7 +62,10 @@ def _rolling(workload: Object, **changes: object) -> Object:
 
 
 def _free_deployment(workload: Object, marked: Object) -> Object:
-    return {**workload, "spec": {key: value for key, value in workload["spec"].items() if key != "paused"}}
+    spec = {key: value for key, value in workload["spec"].items() if key != "paused"}
+    if rolling := marks.rolling_held(marked):
+        spec["strategy"] = {"type": "RollingUpdate", "rollingUpdate": rolling}
+    return {**workload, "spec": spec}
 
 
 def _free_daemonset(workload: Object, marked: Object) -> Object:

@@ -145,3 +145,22 @@ def test_progress(workload: Workload, done: bool, words: str) -> None:
 @pytest.mark.parametrize(("result", "final"), [("failed", True), ("conflict", True), ("retrying", False)])
 def test_what_only_a_person_can_mend_is_not_waited_for(result: Result, final: bool) -> None:
     assert progress(Workload(desired(), placed(), (), (outcome(result, message="no"),)), generation=2).final is final
+
+
+CLONESET = ObjectRef(group="apps.kruise.io", version="v1alpha1", kind="CloneSet", namespace="test", name="web")
+HELD: dict[str, tuple[dict[str, object], bool]] = {
+    "all of them follow": ({}, False),
+    "a partition of none": ({"partition": "0%"}, False),
+    "a partition": ({"partition": 1}, True),
+    "a partition of all": ({"partition": "100%"}, True),
+    "paused": ({"paused": True}, True),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_a_cloneset_is_rolled_out_when_all_pods_follow_that_are_to(name: str) -> None:
+    strategy, done = HELD[name]
+    wanted = desired(CLONESET).model_copy(update={"manifest": {"spec": {"updateStrategy": strategy}}})
+    one_left = status(2, updated=1).model_copy(update={"ref": CLONESET})
+    seen = Workload(wanted, placed(CLONESET), (one_left,), (outcome(ref=CLONESET),))
+    assert progress(seen, 2).done is done

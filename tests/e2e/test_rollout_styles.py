@@ -24,6 +24,7 @@ from tests.e2e.harness import Play, playing
 REGIONS = ("beijing", "shanghai")
 ROLLOUT = ObjectRef(group="rollouts.kruise.io", version="v1beta1", kind="Rollout", namespace="demo", name="model")
 REPLICAS = 4
+STRATEGY = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 HALF_THEN_ALL: tuple[JsonObject, ...] = ({"replicas": "50%"}, {"replicas": "100%"})
 CLONESET = ("apps.kruise.io/v1alpha1", "CloneSet")
 DEPLOYMENT = ("apps/v1", "Deployment")
@@ -174,6 +175,31 @@ async def test_a_daemonset_goes_out_in_steps_and_comes_back(tmp_path: Path) -> N
         await tale.ends("v1", "v2")
 
 
+async def test_bounds_that_people_wrote_hold_in_partitions_too(tmp_path: Path) -> None:
+    """Kruise puts them aside for its own controller; brim sends them with each new template, and they come back."""
+    own = {"strategy": STRATEGY}
+    async with running(tmp_path, DEPLOYMENT, {"canary": {"steps": list(HALF_THEN_ALL)}}, **own) as tale:
+        least = [4]
+
+        def serving(member: str) -> int:
+            return sum(tale.serving(member, image) for image in ("v1", "v2", "v3"))
+
+        tale.play.observer.gauges.append(lambda: least.append(min(map(serving, REGIONS))))
+        await tale.apply("v2", **own)
+        await tale.paused(1, 2, 2)
+        await tale.apply("v3", **own)
+        await tale.shows(
+            lambda: tale.at() == [("1", "StepPaused")] * 2,
+            lambda: tale.both("v1", "v3") == [(2, 2)] * 2,
+            what="the version after it begins anew",
+        )
+        await tale.play.stage.approve(ROLLOUT)
+        await tale.ends("v3", "v2")
+        assert min(least) == 4, "none may be unavailable"
+        found = tale.play.observer.objects(DEPLOYMENTS, "demo")
+        assert [object_of(one.manifest, "spec", "strategy") for one in found] == [STRATEGY] * 2
+
+
 async def test_blue_and_green_stand_side_by_side_until_the_switch(tmp_path: Path) -> None:
     async with running(tmp_path, DEPLOYMENT, {"blueGreen": {"steps": list(HALF_THEN_ALL)}}) as tale:
         await tale.apply("v2")
@@ -187,9 +213,6 @@ async def test_blue_and_green_stand_side_by_side_until_the_switch(tmp_path: Path
         await tale.ends("v2", "v1")
         assert min(least) == 4, "the switch takes nothing from the new version"
         await tale.play.decided(tale.ref, lambda one: one.revision == 2 and not any(s.surge for s in one.shares))
-
-
-STRATEGY = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 
 
 @pytest.mark.parametrize("kind", [DEPLOYMENT, CLONESET], ids=["Deployment", "CloneSet"])

@@ -123,6 +123,59 @@ async def test_rollouts(tmp_path: Path) -> None:
         await run.driver.until(lambda: len(run.driver.pods()) == 2)
 
 
+KRUISE = """
+apiVersion: apps.kruise.io/v1alpha1
+kind: CloneSet
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: "nginx:1.27"}]}
+---
+apiVersion: apps.kruise.io/v1alpha1
+kind: DaemonSet
+metadata: {name: agent}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec: {containers: [{name: agent, image: "agent:1"}]}
+---
+apiVersion: rollouts.kruise.io/v1beta1
+kind: Rollout
+metadata: {name: web}
+spec:
+  workloadRef: {apiVersion: apps.kruise.io/v1alpha1, kind: CloneSet, name: web}
+  strategy: {blueGreen: {steps: [{replicas: "100%"}]}}
+"""
+
+
+async def test_kruises_kinds(tmp_path: Path) -> None:
+    async with kubectl(tmp_path) as run:
+        await run("apply", "-f", "-", stdin=KRUISE)
+        await run.driver.until(lambda: len(run.driver.ready_pods()) == 5)
+        await run.driver.settled()
+        header, row = table(await run("get", "clone"))
+        assert header == ["NAME", "DESIRED", "UPDATED", "UPDATED_READY", "UPDATED_AVAILABLE", "READY", "TOTAL", "AGE"]
+        assert row[:7] == ["web", "2", "2", "2", "2", "2", "2"]
+        header, row = table(await run("get", "ads"))
+        assert header == ["NAME", "DESIRED", "CURRENT", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
+        assert row[:6] == ["agent", "3", "3", "3", "3", "3"]
+        assert "No resources found" in await run("get", "ds")
+        await run("scale", "clone/web", "--replicas=1")
+        await run.driver.until(lambda: len(run.driver.pods(app="web")) == 1)
+        image = '{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"nginx:1.28"}]}}}}'
+        await run("patch", "clone", "web", "-p", image, fails=True)  # a custom resource's API: no strategic merge
+        await run("patch", "clone", "web", "--type=merge", "-p", image)
+        await run.driver.until(lambda: len(run.driver.ready_pods(app="web")) == 2)
+        await run.driver.settled()
+        header, row = table(await run("get", "rollouts"))
+        assert header == ["NAME", "STATUS", "CANARY_STEP", "CANARY_STATE", "MESSAGE", "AGE"]
+        assert row[:4] == ["web", "Progressing", "1", "StepPaused"]
+
+
 async def test_nodes_are_labelled_tainted_cordoned_and_drained(tmp_path: Path) -> None:
     async with kubectl(tmp_path) as run:
         await run("apply", "-f", "-", stdin=MANIFEST)

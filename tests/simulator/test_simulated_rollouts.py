@@ -195,3 +195,24 @@ async def test_what_kruise_would_not_roll_out_says_so(name: str) -> None:
         driver.create(ROLLOUTS, {**body, "spec": {**body["spec"], "workloadRef": ref}})
         story = Story(driver)
         await driver.until(lambda: "not supported" in story.status.get("message", ""))
+
+
+async def test_a_deployments_own_controller_is_kept_out_until_the_end() -> None:
+    async with cluster(nodes(2)) as driver:
+        story = Story(driver)
+        rolling = {"maxSurge": 2, "maxUnavailable": 1}
+        await story.start(spec={"strategy": {"type": "RollingUpdate", "rollingUpdate": rolling}})
+        story.image("new")
+        await story.paused_at(1, 1)
+        assert (story.live["spec"]["paused"], story.live["spec"]["strategy"]) == (True, {"type": "Recreate"})
+        assert marks.rolling_held(story.live) == rolling
+        newer = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+        driver.patch("deployments.apps", "web", {"spec": {"paused": False, "strategy": newer}})
+        await driver.settled()
+        assert (story.ready_of("new"), story.live["spec"]["paused"]) == (1, True)
+        assert story.live["spec"]["strategy"] == {"type": "Recreate"}
+        story.approve()
+        await story.paused_at(2, 5)
+        story.approve()
+        await story.completed()
+        assert story.live["spec"]["strategy"] == newer
