@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import urllib.error
 from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import pytest
-import yaml
 
 from services.executor.core import admission
 from shared.contracts.base import JsonObject
@@ -16,54 +14,24 @@ from shared.contracts.refs import ObjectRef
 from shared.errors import Refused
 from shared.kube import NODES, PODS, KubeObject, MemberClient
 from shared.units import DEFAULT_SCHEDULER, ECI_LABEL
-from tests.deploy.rights import documents
-from tests.real.control_plane import CA, ControlPlane, call
+from tests.real.control_plane import ControlPlane, call
+from tests.real.rights import account, exists, grant
 
 pytestmark = pytest.mark.real
 
 LABEL, YES = ECI_LABEL
 IN_FORCE = 60.0  # seconds; an API server takes a moment to heed a new policy
 FILES = ("inventory.yaml", "executor.yaml", "executor-admission.yaml")
-PLURALS = {
-    "Namespace": "/api/v1/namespaces",
-    "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
-    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
-    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
-    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
-}
 
 
 @pytest.fixture(scope="module")
 def granted(plane: ControlPlane) -> ControlPlane:
-    """A member that an administrator has prepared as docs/fleet.md says."""
-    for document in documents(*FILES):
-        path = PLURALS[document["kind"]].format(document["metadata"].get("namespace", ""))
-        if not exists(plane, f"{path}/{document['metadata']['name']}"):  # both services' files have the namespace
-            call(plane, "POST", path, document)
+    grant(plane, *FILES)
     return plane
 
 
-def exists(plane: ControlPlane, path: str) -> bool:
-    try:
-        call(plane, "GET", path)
-    except urllib.error.HTTPError:
-        return False
-    return True
-
-
 def connect(plane: ControlPlane, service: str, folder: Path):
-    """As a service's account, by a token of its own."""
-    path = f"/api/v1/namespaces/brim/serviceaccounts/brim-{service}/token"
-    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    (folder / "token").write_text(call(plane, "POST", path, asked)["status"]["token"])
-    document = {
-        "clusters": [{"name": "c", "cluster": {"server": plane.url, "certificate-authority": str(CA)}}],
-        "users": [{"name": "u", "user": {"tokenFile": "token"}}],
-        "contexts": [{"name": "ctx", "context": {"cluster": "c", "user": "u"}}],
-    }
-    (folder / "kubeconfig").write_text(yaml.safe_dump(document))
-    return MemberClient.connect(member=plane.name, context="ctx", kubeconfig=folder / "kubeconfig")
+    return MemberClient.connect(member=plane.name, context="ctx", kubeconfig=account(plane, service, folder))
 
 
 async def may_list(client: MemberClient) -> None:
