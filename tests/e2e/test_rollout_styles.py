@@ -196,8 +196,7 @@ async def test_bounds_that_people_wrote_hold_in_partitions_too(tmp_path: Path) -
         await tale.play.stage.approve(ROLLOUT)
         await tale.ends("v3", "v2")
         assert min(least) == 4, "none may be unavailable"
-        found = tale.play.observer.objects(DEPLOYMENTS, "demo")
-        assert [object_of(one.manifest, "spec", "strategy") for one in found] == [STRATEGY] * 2
+        await tale.shows(lambda: strategies(tale) == [STRATEGY] * 2, what="they are back")
 
 
 async def test_blue_and_green_stand_side_by_side_until_the_switch(tmp_path: Path) -> None:
@@ -238,16 +237,16 @@ async def test_an_extra_workload_carries_the_canary(tmp_path: Path) -> None:
     async with running(tmp_path, DEPLOYMENT, strategy) as tale:
         await tale.apply("v2")
         await tale.paused(1, 4, 1)
-        assert canaries(tale) == [1, 1]
+        await tale.shows(lambda: canaries(tale) == [1, 1], what="an extra workload in each region")
         await tale.play.stage.approve(ROLLOUT)
         await tale.paused(2, 4, 2)
-        assert canaries(tale) == [2, 2]
+        await tale.shows(lambda: canaries(tale) == [2, 2], what="it grows")
         shares = (await tale.placed()).shares
         assert [share.replicas for share in shares] == [4, 4], "the canary's pods are nobody's replicas"
         assert [share.surge for share in shares] == [3, 3], "and its own rolling update follows"
         await tale.play.stage.approve(ROLLOUT)
         await tale.ends("v2", "v1")
-        assert canaries(tale) == []
+        await tale.shows(lambda: canaries(tale) == [], what="no extra workload is left")
 
 
 async def test_an_extra_workload_of_a_bad_version_is_undone(tmp_path: Path) -> None:
@@ -262,7 +261,12 @@ async def test_an_extra_workload_of_a_bad_version_is_undone(tmp_path: Path) -> N
         assert tale.both() == [(4, 0)] * 2
         await tale.undo()
         await tale.ends("v1", "v2")
-        assert canaries(tale) == []
+        await tale.shows(lambda: canaries(tale) == [], what="no extra workload is left")
+
+
+def strategies(tale: Tale) -> list[JsonObject]:
+    """Of the workload, by region."""
+    return [object_of(one.manifest, "spec", "strategy") for one in tale.play.observer.objects(DEPLOYMENTS, "demo")]
 
 
 def canaries(tale: Tale) -> list[int]:
