@@ -19,8 +19,9 @@ Annotations that steer it:
 - `simulator.brim.dev/outlives-pod: "true"` on a pod: its serverless instance lives on when the pod is gone.
 - `simulator.brim.dev/keep-pods: "true"` on a node: its pods stay behind when the node is deleted.
 
-Not simulated: inter-pod affinity, topology spread, preemption, volumes, quotas, disruption budgets, access rules,
-the schemas of custom resources (their unknown fields are kept), what runs in containers (exec, port-forward).
+Not simulated: Kruise's StatefulSets and updates in place, traffic, inter-pod affinity, topology spread, preemption,
+volumes, quotas, disruption budgets, access rules, the schemas of custom resources (their unknown fields are kept), what
+runs in containers (exec, port-forward).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from shared.contracts import subjects
 from shared.contracts.base import JsonObject
 from shared.contracts.placement import Placement
 from shared.contracts.refs import ObjectRef
+from shared.settings import ExecutorSettings, Settings
 from tests.cli.test_commands import until
 from tests.e2e.command_line import CommandLine
 from tests.e2e.harness import Play, playing
@@ -138,8 +139,9 @@ class Tale:
 async def running(
     folder: Path, kind: tuple[str, str], how: JsonObject, size: int = REPLICAS, **spec: Any
 ) -> AsyncIterator[Tale]:
-    """how: the Rollout's strategy."""
-    async with playing(folder, "rollout-fleet.yaml") as play:
+    """how: the Rollout's strategy. Each object is looked at again every second, whatever is under way."""
+    settings = Settings(executor=ExecutorSettings(resync=1.0))
+    async with playing(folder, "rollout-fleet.yaml", settings=settings) as play:
         tale = Tale(play, kind, size)
         await play.stage.submit(workload(kind, "v1", **spec), *around(kind, how))
         await tale.ends("v1", "v2")
@@ -223,6 +225,9 @@ async def test_blue_takes_no_harm_when_green_is_undone(tmp_path: Path, kind: tup
         await tale.paused(1, 4, 4)
         least = [4]
         tale.play.observer.gauges.append(lambda: least.append(min(old for old, _ in tale.both())))
+        await tale.play.restart("executor")
+        await tale.play.stage.brim.ready()
+        await tale.play.settles(lambda: tale.both() == [(4, 4)] * 2, fleet_seconds=60.0)
         await tale.undo()
         await tale.ends("v1", "v2")
         assert min(least) == 4
