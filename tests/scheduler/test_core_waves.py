@@ -34,6 +34,9 @@ class Story:
     before: int = 1
     current: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NAMES, 1))
     ready: dict[str, int] = field(default_factory=dict)
+    updated: dict[str, int] = field(default_factory=dict)
+    bound: dict[str, int] = field(default_factory=dict)
+    pending: dict[str, int] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)
     values: dict[str, float | None] = field(default_factory=dict)
     measured_for: tuple[int, int] | None = None  # revision and wave; None for those under way
@@ -52,7 +55,9 @@ class Story:
             revision=self.current[member],
             replicas=4,
             ready=ready,
-            updated=ready,
+            updated=self.updated.get(member, ready),
+            bound=self.bound.get(member, ready),
+            pending=self.pending.get(member, 0),
             restarts=self.restarts.get(member, 0),
             rolling=member in self.rolling,
         )
@@ -124,6 +129,17 @@ class TestWaves:
         story.plan = replace(PLAN, waves=(replace(PLAN.waves[0], gate=Gate(ready_percent=75)), *PLAN.waves[1:]))
         story.look()
         assert story.standing == (0, "running"), "75 % are ready, but not all are updated"
+
+    @pytest.mark.parametrize(("bound", "pending"), [(8, 0), (4, 4), (6, 3), (5, 0)])
+    def test_old_pods_do_not_stand_in_for_new_ones(self, bound: int, pending: int) -> None:
+        """maxSurge lets all of the new ones start before any of the old ones goes."""
+        story = Story(bound={"edge": bound}, pending={"edge": pending})
+        story.settle()
+        assert (story.new, story.standing) == ({"edge"}, (0, "running"))
+        assert story.reasons[0][1] == "pods of before are still there, and may be those that serve"
+        story.bound = story.pending = {}
+        story.settle()
+        assert story.standing == (0, "baking")
 
     def test_health_lost_while_baking_starts_the_bake_anew(self) -> None:
         story = Story()

@@ -100,6 +100,8 @@ def _seen(status: Status) -> tuple[object, ...]:
         status.replicas,
         status.ready,
         status.updated,
+        status.bound,
+        status.pending,
         status.restarts,
         status.rolling,
         status.observed_generation >= status.generation,

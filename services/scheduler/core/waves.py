@@ -371,7 +371,14 @@ def _waits_for(turn: _Turn, update: Update) -> str:
         return f"less than {gate.ready_percent} % of its replicas are ready"
     if status.rolling:
         return _OWN_ROLLOUT
-    return "not all of its replicas are updated" if status.updated < update.replicas else ""
+    if status.updated < update.replicas:
+        return "not all of its replicas are updated"
+    return "pods of before are still there, and may be those that serve" if _pods(status) > update.replicas else ""
+
+
+def _pods(status: Status) -> int:
+    """Pods that are there, at least: of those that wait some have a node, and of those with a node some serve."""
+    return max(status.bound + sum(entry.count for entry in status.unschedulable), status.ready + status.pending)
 
 
 def _within(gate: Gate, value: float) -> bool:
