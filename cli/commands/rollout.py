@@ -224,6 +224,9 @@ async def _acted(session: Session, action: Action) -> bool:
 async def _carried_out(session: Session, entry: Accepted, members: Sequence[str]) -> bool:
     """A line per member. Whether any has not done it; it is a lasting wish, so that members that are away follow."""
     what = f"{entry.ref.kind.lower()}/{entry.ref.name} {entry.change}"
+    asked = (await reading.workload(session.bus, entry.ref)).desired.asked
+    if asked is not None and asked.revision and entry.change == asked.change:
+        what += f" to revision {asked.revision}"
     found = await acting.carried_out(session.bus, entry, members)
     if not found:
         click.echo(what)

@@ -11,6 +11,7 @@ from shared.contracts.refs import ObjectRef
 ROLLOUT = ObjectRef(
     group="rollouts.kruise.io", version="v1beta1", kind="Rollout", namespace="demo", name="qwen-inference-rollout"
 )
+WORKLOAD = ObjectRef(group="apps", version="v1", kind="Deployment", namespace="demo", name="qwen-inference")
 REGIONS = ("beijing", "shanghai")
 FILE, APP, REPLICAS = "qwen-rollout.yaml", "qwen-inference", 10
 V1, V2, V3 = "qwen:v1", "qwen:v2", "qwen:v3"
@@ -51,6 +52,7 @@ async def _new_version(stage: Stage) -> None:
 
 
 async def _bad_version(stage: Stage) -> None:
+    await stage.at_rest(WORKLOAD)
     stage.step("Version v3 never gets ready: it stops at its first batch")
     await stage.submit(versions.version(FILE, V3, ready=False))
     await stage.see("v3 was started in each region", lambda: all(_started(stage, V3)))

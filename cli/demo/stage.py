@@ -139,6 +139,17 @@ class Stage:
                     return
                 await anyio.sleep(0.02)
 
+    async def at_rest(self, ref: ObjectRef) -> None:
+        """Wait until brim, too, has heard that no member is in the middle of a rollout: what it takes back later is
+        what all of them had."""
+        subject = subjects.status_everywhere(ref)
+        with anyio.move_on_after(ANSWER):
+            while True:
+                told = [Status.decode(m.data) for m in await self.bus.history("STATUS", subject) if not m.removed]
+                if not any(status.rolling for status in told):
+                    return
+                await anyio.sleep(0.02)
+
     async def create(self, member: str, manifest: JsonObject) -> None:
         """Create an object straight in a member, as somebody with kubectl would."""
         ref = ObjectRef.of(manifest)

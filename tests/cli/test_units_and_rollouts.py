@@ -54,7 +54,7 @@ async def test_revisions_are_listed_undone_in_one_member_and_restarted(tmp_path:
         assert [row[0] for row in history.rows] == ["2", "1"]
 
         undone = await brim("rollout", "undo", "web-demo", "-m", "ack")
-        assert undone.lines == ["cluster(ack): deployment/web-demo undone"]
+        assert undone.lines == ["cluster(ack): deployment/web-demo undone to revision 1"]
         status = await until(brim, "rollout", "status", "web-demo", shows="held back")
         assert {row[0]: row[1] for row in status.rows[1:]} == {"idc": "2", "ack": "1"}
         refused = await brim("rollout", "restart", "web-demo")

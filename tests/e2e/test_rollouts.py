@@ -148,7 +148,7 @@ class TestTheUsualWay:
             history = await show.rollout("history", NAME)
             assert [line.split()[0] for line in history.lines if line[:1].isdecimal()] == ["3", "2", "1"]
             told = await show.rollout("undo", NAME, "--to-revision", "1", "-m", "beijing", "-m", "shanghai")
-            assert told.lines == [f"cluster({member}): deployment/{QWEN} undone" for member in REGIONS]
+            assert told.lines == [f"cluster({member}): deployment/{QWEN} undone to revision 1" for member in REGIONS]
             await show.sees(
                 lambda: show.serving(V1) == dict.fromkeys(REGIONS, 10) and show.serving(V3) == {"shenzhen": 10}
             )
@@ -162,7 +162,9 @@ class TestTheUsualWay:
             await paused_at_first_step(show)
             told = await show.rollout("abort", NAME)
             assert told.lines == [
-                f"cluster({m}): {what}" for what in (f"{NAME} paused", f"deployment/{QWEN} undone") for m in REGIONS
+                f"cluster({m}): {what}"
+                for what in (f"{NAME} paused", f"deployment/{QWEN} undone to revision 1")
+                for m in REGIONS
             ]
             await show.sees(lambda: set(show.serving(V1).values()) == {10} and not show.started(V2))
             await show.says("rollout", "get", "-n", "demo", shows="Healthy (paused)")
@@ -304,8 +306,8 @@ class TestAMemberThatIsAway:
             shanghai = show.play.stage.brim.members["shanghai"]
             await shanghai.pause()
             told = await show.rollout("undo", NAME, expect=1)
-            assert told.lines == [f"cluster(beijing): deployment/{QWEN} undone"]
-            assert f"cluster(shanghai): deployment/{QWEN} undone, but not yet there: " in told.err
+            assert told.lines == [f"cluster(beijing): deployment/{QWEN} undone to revision 1"]
+            assert f"cluster(shanghai): deployment/{QWEN} undone to revision 1, but not yet there: " in told.err
             await show.sees(lambda: show.serving(V1).get("beijing") == 10)
             await shanghai.resume()
             await show.sees(lambda: show.serving(V1) == dict.fromkeys(REGIONS, 10) and not show.started(V2))

@@ -114,7 +114,7 @@ class TestPeople:
             told = await show.rollout("abort", NAME)
             assert told.lines == [
                 "fleetrollout/chat paused",
-                *(f"cluster({name}): deployment/chat undone" for name in ALL),
+                *(f"cluster({name}): deployment/chat undone to revision 1" for name in ALL),
             ]
             await show.sees(lambda: show.serving(V1) == dict.fromkeys(ALL, 2) and not show.started(V2))
             shows = "undone: every member was taken back to revision 1"

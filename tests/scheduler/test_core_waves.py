@@ -504,6 +504,23 @@ class TestInPlacements:
         world.run()
         assert world.state.room.reserved(workload.uid, "idc") == 4
 
+    @pytest.mark.parametrize(
+        ("revision", "updated", "before"),
+        [(2, 1, 1), (2, 4, 2), (1, 4, 1)],
+        ids=["at its first step", "all pods are of it", "not heard of it yet"],
+    )
+    def test_what_members_had_is_what_they_had_wholly(self, revision: int, updated: int, before: int) -> None:
+        """A newer revision comes while the last one is on its way, step by step."""
+        world, workload = self.rolling_world()
+        second = replace(workload, revision=2, generation=2, stepwise=True)
+        world.want(second)
+        world.run()
+        for member in ("edge", "idc"):
+            world.status(second, member, revision=revision, replicas=4, ready=4, updated=updated, rolling=revision == 2)
+        world.want(replace(second, revision=3, generation=3))
+        world.run()
+        assert world.placement(second).before == before
+
     def test_an_undone_member_stays_where_it_is_until_a_newer_revision(self) -> None:
         world, workload = self.rolling_world()
         newer = replace(workload, revision=2, generation=2)

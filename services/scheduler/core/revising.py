@@ -61,9 +61,18 @@ def before_of(case: Case) -> int:
         return previous.revision
     if previous.waves is not None and previous.waves.state != "done":
         return min(held)
-    if previous.before and _rolling(case):
+    if previous.before and _half_way(case, previous):
         return previous.before
     return max(held)
+
+
+def _half_way(case: Case, previous: Placement) -> bool:
+    """Whether some member still has pods from before the previous revision. One whose pods are all of it has had it,
+    though its rollout is not closed yet."""
+    told = [case.statuses[share.member] for share in previous.shares if share.present and share.member in case.statuses]
+    if case.workload.stepwise and any(status.revision != previous.revision for status in told):
+        return True
+    return any(status.rolling and status.updated < status.replicas for status in told)
 
 
 def _rolling(case: Case) -> bool:
