@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +13,8 @@ import click
 
 from cli.json_values import text
 from cli.kinds import CLUSTER_SCOPED
-from shared import fleet
 from shared.contracts.base import JsonObject
-from shared.contracts.cluster import ClusterManifest, cluster_of
+from shared.contracts.cluster import members_in
 from shared.contracts.outcome import FieldFault
 from shared.documents import Document, read
 from shared.errors import Fault, Invalid, Misconfigured
@@ -24,10 +23,6 @@ SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "-"
 
 _ITEM = re.compile(r"document 1, item (\d+)")  # how the intake calls the objects of one JSON array
-
-
-class FleetMember(Document):
-    """A member that a fleet file names: whom the file does not name is not in it."""
 
 
 def read_all(paths: Sequence[str], *, namespace: str | None) -> list[Document]:
@@ -74,37 +69,7 @@ def parse(content: bytes, *, source: str) -> list[Document]:
     if faults:
         raise Invalid([replace(fault, object=f"{source}, {fault.object}") for fault in faults])
     placed = [replace(document, place=f"{source}, {document.place}") for document in documents]
-    return [
-        one
-        for document in placed
-        for one in (_members(document) if text(document.manifest, "kind") == "Fleet" else [document])
-    ]
-
-
-def _members(document: Document) -> list[Document]:
-    """The members of a fleet file as objects. Simulated ones live only where the simulator runs."""
-    where = document.place
-    members = fleet.parse(json.dumps(document.manifest), source=where).members
-    simulated = [
-        Fault(where, f"members[{number}]", f"{member.id} is simulated: `brim up --fleet FILE` runs it")
-        for number, member in enumerate(members)
-        if member.simulated is not None
-    ]
-    if simulated:
-        raise Invalid(simulated)
-    return [FleetMember(f"{where}, member {member.id}", cluster_of(member).to_manifest()) for member in members]
-
-
-def strangers(known: Sequence[ClusterManifest], listed: Collection[str]) -> str | None:
-    """What to say of members that a fleet file does not list: they are not forgotten by themselves, absence never
-    deletes."""
-    left = [cluster.id for cluster in known if cluster.id not in listed]
-    if not left:
-        return None
-    return (
-        f"Not in this fleet file, but known from before: {', '.join(left)}. "
-        f"Where one is gone for good: brim delete cluster {left[0]}"
-    )
+    return [one for document in placed for one in members_in(document)]
 
 
 def _contents(paths: Sequence[str]) -> list[tuple[str, bytes]]:

@@ -16,12 +16,12 @@ import anyio
 
 from cli import connection, reading
 from cli.connection import Connection
-from cli.manifests import strangers
 from cli.running import Brim, join_members, run_brim
 from shared import fleet as fleet_file
 from shared import nats_server, telemetry
 from shared.bus import Bus
 from shared.clock import Clock
+from shared.contracts.cluster import strangers
 from shared.errors import Misconfigured
 from shared.fleet import Fleet
 from shared.service import STOP_SIGNALS

@@ -9,10 +9,10 @@ import click
 
 from cli import manifests, reading, waiting
 from cli.json_values import text
-from cli.manifests import FleetMember, strangers
 from cli.options import timeout_option
 from cli.session import Session, echo_as, output_option, run_connected, target_of, target_options, warn
 from shared.contracts import subjects
+from shared.contracts.cluster import FleetMember, strangers
 from shared.contracts.submit import Answer
 from shared.documents import Document
 from shared.errors import TooLarge

@@ -6,13 +6,17 @@ change and go without a restart. Cordon and drain are the lasting wish in `spec.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Iterable
 from typing import Final, Literal, TypeAlias
 
 from pydantic import field_validator
 
-from shared import names
+from shared import fleet, names
 from shared.contracts.base import JsonObject, Manifest, Part
 from shared.contracts.refs import ObjectRef
+from shared.documents import Document
+from shared.errors import Fault, Invalid
 from shared.fleet import API_VERSION, Kubeconfig, Member, Stock, Taint
 
 GROUP: Final = "brim.dev"
@@ -97,4 +101,40 @@ def cluster_of(member: Member, kubeconfig: Kubeconfig | None = None) -> ClusterM
             stock=member.stock_or_default,
             eci_label=member.eci_label,
         ),
+    )
+
+
+class FleetMember(Document):
+    """A member that a fleet file names: whom the file does not name is not in it."""
+
+
+def members_in(document: Document) -> list[Document]:
+    """What a document asks for: a fleet file's members as objects of their own, anything else as it is.
+
+    Simulated members live only where the simulator runs. Raises Invalid, with every fault of a fleet file.
+    """
+    kind, api_version = document.manifest.get("kind"), document.manifest.get("apiVersion", API_VERSION)
+    if kind != "Fleet" or not str(api_version).startswith(f"{GROUP}/"):
+        return [document]  # others have a kind of that name too, such as Agones
+    where = document.place
+    members = fleet.parse(json.dumps(document.manifest), source=where).members
+    simulated = [
+        Fault(where, f"members[{number}]", f"{member.id} is simulated: `brim up --fleet FILE` runs it")
+        for number, member in enumerate(members)
+        if member.simulated is not None
+    ]
+    if simulated:
+        raise Invalid(simulated)
+    return [FleetMember(f"{where}, member {member.id}", cluster_of(member).to_manifest()) for member in members]
+
+
+def strangers(known: Iterable[ClusterManifest], listed: Collection[str]) -> str | None:
+    """What to say of members that a fleet file does not list: they are not forgotten by themselves, absence never
+    deletes."""
+    left = [cluster.id for cluster in known if cluster.id not in listed]
+    if not left:
+        return None
+    return (
+        f"Not in this fleet file, but known from before: {', '.join(left)}. "
+        f"Where one is gone for good: brim delete cluster {left[0]}"
     )

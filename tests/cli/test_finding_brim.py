@@ -12,12 +12,11 @@ import pytest
 
 from cli import connection
 from cli.connection import Connection, Target
-from cli.manifests import strangers
 from cli.session import Session
 from cli.up import claimed, clock_of, load_fleet
 from shared.bus import Bus, Message
 from shared.clock import Clock
-from shared.contracts.cluster import cluster_of
+from shared.contracts.cluster import cluster_of, strangers
 from shared.errors import BusUnavailable, Misconfigured
 from shared.fleet import Kubeconfig
 from shared.settings import BusSettings, Settings

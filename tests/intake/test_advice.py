@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
+
+import pytest
 
 from services.scheduler.core.matching import Policies
 from services.scheduler.core.values import Policy
@@ -12,6 +15,7 @@ from services.scheduler.intake.changes import Stamp
 from services.scheduler.intake.intake import read_manifests
 from services.scheduler.intake.known import Known
 from services.scheduler.normalise import wanted_of
+from shared.errors import Invalid
 
 CLUSTER = "{apiVersion: brim.dev/v1alpha1, kind: Cluster, metadata: {name: idc}, spec: {kubeconfig: {context: idc}}}"
 SERVICE = "{apiVersion: v1, kind: Service, metadata: {name: web}}"
@@ -70,6 +74,61 @@ def test_a_policy_that_matches_nothing() -> None:
 def test_an_object_that_no_policy_selects() -> None:
     (warning,) = warnings(CLUSTER, policy(selector="{apiVersion: apps/v1, kind: Deployment}"), SERVICE)
     assert "no policy selects it" in warning
+
+
+FLEET = (
+    "{apiVersion: brim.dev/v1alpha1, kind: Fleet, members: ["
+    "{id: ack, kubeconfig: {context: ack}}, {id: edge, kubeconfig: {context: edge}}]}"
+)
+
+
+def test_a_fleet_file_is_its_members_and_who_is_not_in_it_is_told() -> None:
+    assert warnings(FLEET) == []
+    assert warnings(FLEET, FLEET) == []
+    (warning,) = warnings(CLUSTER, FLEET)
+    assert warning == (
+        "Not in this fleet file, but known from before: idc. Where one is gone for good: brim delete cluster idc"
+    )
+    assert warnings(FLEET, CLUSTER) == [], "a single member says nothing of the others"
+
+
+@pytest.mark.parametrize(
+    ("members", "fields"),
+    [
+        ("{id: ack, simulated: {}}", ["members[0]"]),
+        ("{id: ack, kubeconfig: {context: a, token: t}}", ["members[0].kubeconfig.token"]),
+        ("{id: ack, kubeconfig: {context: a}}, {id: ack, kubeconfig: {context: b}}", ["members"]),
+    ],
+    ids=["simulated", "with a secret", "twice the same"],
+)
+def test_a_fleet_file_that_is_not_sound_adds_nobody(members: str, fields: list[str]) -> None:
+    with pytest.raises(Invalid) as raised:
+        read_manifests(f"{{apiVersion: brim.dev/v1alpha1, kind: Fleet, members: [{members}]}}".encode())
+    assert [fault.field for fault in raised.value.faults] == fields
+
+
+def test_a_fleet_of_somebody_elses_is_an_object_like_any() -> None:
+    (checked,) = read_manifests(b"{apiVersion: agones.dev/v1, kind: Fleet, metadata: {name: games}}")
+    assert (checked.ref.group, checked.ref.kind) == ("agones.dev", "Fleet")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"alias": "home"}, "idc is called home too: commands will need the id"),
+        ({"alias": "idc"}, "idc is called idc too: commands will need the id"),
+        ({"kubeconfig": {"context": "idc"}}, "it is reached just as idc is: the room of one cluster would count twice"),
+        ({"stock": {"source": "karpenter"}}, "stock from karpenter promises nothing without `pools`"),
+        ({"stock": {"source": "static"}}, "stock from static promises nothing without `pools`"),
+    ],
+    ids=str,
+)
+def test_a_member_that_is_sound_but_odd(change: dict[str, object], said: str) -> None:
+    first = CLUSTER.replace("spec: {", "spec: {alias: home, ")
+    spec = {"kubeconfig": {"context": "new"}, **change}
+    second = {"apiVersion": "brim.dev/v1alpha1", "kind": "Cluster", "metadata": {"name": "new"}, "spec": spec}
+    (warning,) = warnings(first, json.dumps(second))
+    assert warning.startswith(said)
 
 
 def units(name: str, selector: str) -> str:

@@ -39,7 +39,7 @@ class Advisor:
             elif isinstance(checked.model, FleetRollout):
                 found[checked.ref.key] = (*self._about_rollout(checked), *self._about_waves(checked.model))
             elif isinstance(checked.model, ClusterManifest):
-                found[checked.ref.key] = tuple(self._about_member(checked.model))
+                found[checked.ref.key] = tuple(self._about_member(checked.model, checked.fleet))
             elif not is_member(checked.ref):
                 found[checked.ref.key] = (*self._about_object(checked), *self._about_rollout(checked))
         return found
@@ -83,8 +83,11 @@ class Advisor:
         if isinstance(value, Workload) and self._policies.match(value) is None:
             yield "no policy selects it: it goes nowhere until one does"
 
-    def _about_member(self, written: ClusterManifest) -> Iterator[str]:
+    def _about_member(self, written: ClusterManifest, fleet: Sequence[str]) -> Iterator[str]:
+        """fleet: all members of the file that names this one; of the rest its first one tells."""
         spec = written.spec
+        if fleet[:1] == (written.id,) and (left := cluster.strangers(self._members(), fleet)):
+            yield left
         others = [other for other in self._members() if other.id != written.id]
         same = sorted(other.id for other in others if other.spec.kubeconfig == spec.kubeconfig)
         if same:

@@ -87,13 +87,15 @@ Model: TypeAlias = Policy | ResourcePolicy | Rollout | FleetRollout | ClusterMan
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A sound manifest. workload: None for kinds without replicas. model: of a kind that brim reads as a whole."""
+    """A sound manifest. workload: None for kinds without replicas. model: of a kind that brim reads as a whole.
+    fleet: of a member that a fleet file names, all members that it names."""
 
     ref: ObjectRef
     manifest: JsonObject
     workload: WorkloadKind | None = None
     model: Model | None = None
     warnings: tuple[str, ...] = ()
+    fleet: tuple[str, ...] = ()
 
     @property
     def policy(self) -> Policy | None:

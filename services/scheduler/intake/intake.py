@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from services.scheduler.intake import changes, rolling
@@ -14,16 +14,17 @@ from services.scheduler.intake.checking import Checked, named
 from services.scheduler.intake.known import Key, Known
 from services.scheduler.intake.store import OnStored, Store
 from services.scheduler.metrics import SchedulerMetrics
+from services.scheduler.normalise import is_member
 from shared import telemetry
 from shared.bus import Bus, Message
 from shared.clock import Clock
 from shared.contracts import subjects
-from shared.contracts.cluster import cluster_ref
+from shared.contracts.cluster import FleetMember, cluster_ref, members_in
 from shared.contracts.desired import Desired
 from shared.contracts.outcome import FieldFault, Rejected
 from shared.contracts.refs import ObjectRef
 from shared.contracts.submit import Accepted, Answer, Cordon, Delete, Roll, Scale
-from shared.documents import read
+from shared.documents import Document, read
 from shared.errors import Fault, Invalid, Retryable
 from shared.service import root_tasks
 
@@ -253,11 +254,18 @@ class Intake:
 
 def read_manifests(data: bytes) -> list[Checked]:
     """All manifests of a submission, each sound by itself. Raises Invalid with every fault of all of them."""
-    documents, faults = read(data)
+    read_documents, faults = read(data)
+    documents: list[Document] = []
+    for document in read_documents:
+        try:
+            documents += members_in(document)
+        except Invalid as error:
+            faults += error.faults
     sound, more = changes.check_all(documents)
     if faults or more:
         raise Invalid([*faults, *more])
-    return sound
+    listed = tuple(ObjectRef.of(one.manifest).name for one in documents if isinstance(one, FleetMember))
+    return [replace(one, fleet=listed) if one.ref.name in listed and is_member(one.ref) else one for one in sound]
 
 
 def _new_uid() -> str:
