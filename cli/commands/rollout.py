@@ -94,6 +94,7 @@ async def get(
             and (not wanted or status.ref.name in wanted)
             and (not chosen or status.member in chosen)
         ]
+        statuses.sort(key=lambda status: (status.ref.name, status.member))
         if output:
             echo_as(output, [status.model_dump(mode="json", by_alias=True) for status in statuses])
             return

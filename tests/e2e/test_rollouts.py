@@ -27,6 +27,7 @@ from tests.e2e.rollouts import (
     shipped,
 )
 
+ROOT = Path(__file__).parents[2]
 NAME = f"rollout/{QWEN_ROLLOUT}"
 NOT_PAUSED = "does not allow to approve, because current canary state is not 'StepPaused'"
 ME = getpass.getuser()
@@ -108,6 +109,23 @@ class TestTheUsualWay:
             await show.apply(policy)
             await show.sees(lambda: show.serving(V1) == dict.fromkeys(REGIONS, 10) and show.at_rest())
             await paused_at_first_step(show)
+
+    async def test_the_tour_of_the_readme(self, tmp_path: Path) -> None:
+        tour = (ROOT / "README.md").read_text(encoding="utf-8").partition("For rollouts,")[2].split("```")[1]
+        lines = [line.partition("#")[0] for line in tour.splitlines()[1:]]
+        async with playing(tmp_path, fleet(*REGIONS, cpu=16)) as play:
+            show = Show.of(play, QWEN)
+            for line in lines:
+                text = example(FILES[QWEN])
+                if line.startswith("sed s/"):
+                    old, new = line.split()[1].split("/")[1:3]
+                    text = text.replace(old, new)
+                words = line.rpartition("brim ")[2].replace(f"examples/{FILES[QWEN]}", "-").split()
+                told = await show.brim(*words, given=text if "-f" in words else "")
+                assert told.status == 0, f"{line}: {told.err}"
+                if line.startswith("sed"):
+                    await show.sees(lambda: set(show.steps().values()) == {"1 StepPaused"})
+            await show.sees(lambda: show.serving(V1) == dict.fromkeys(REGIONS, 10) and not show.started(V2))
 
     async def test_approved_everywhere_then_in_one_then_in_the_others(self, tmp_path: Path) -> None:
         async with serving(tmp_path, *REGIONS, "shenzhen") as show:
@@ -342,5 +360,7 @@ class TestWhoDidIt:
             assert (root.parent_id, root.attributes["enduser.id"]) == ("", ME)
             of_it = [span for span in found if span.trace_id == root.trace_id]
             assert last in {span.name for span in of_it}, [span.name for span in of_it]
+        marked = [span.attributes for span in found if span.attributes.get("brim.action") == "undo"]
+        assert [attributes["enduser.id"] for attributes in marked] == [ME]
         (approved,) = (span for span in found if span.name == "approve rollout")
         assert (approved.attributes["enduser.id"], approved.attributes["brim.action"]) == (ME, "approve")

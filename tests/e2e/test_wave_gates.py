@@ -102,12 +102,12 @@ async def test_a_server_that_is_away_holds_the_wave_until_it_is_back(tmp_path: P
 async def test_a_server_that_stays_away_fails_the_wave_after_its_timeout(tmp_path: Path) -> None:
     async with prometheus() as metrics:
         pass
-    async with chatting(tmp_path, metrics, on_failure="Undo", timeout="2m") as show:
+    async with chatting(tmp_path, metrics, on_failure="Undo", timeout="5m") as show:
         await show.release(V2, replicas=2)
         told = await show.says(
             "rollout", "status", "fleetrollout/chat", "-n", "demo", shows="undone: wave canary failed"
         )
-        assert "after 120 s the query has no value yet" in told.out
+        assert "after 300 s the query has no value yet" in told.out
         await show.sees(lambda: show.serving(V1) == ALL and not show.started(V2))
         await show.release(V3, replicas=2)
         await show.sees(lambda: show.started(V3) == {"canary"}, "a newer version tries again")

@@ -21,7 +21,7 @@ REGIONS = ("east", "north", "south")
 ALL = ("canary", *REGIONS)
 CANARY: dict[str, Any] = {"name": "canary", "members": ["canary"]}
 PRODUCTION: dict[str, Any] = {"name": "production", "labelSelector": {"matchLabels": {"stage": "production"}}}
-LONG = {**CANARY, "bake": "1h"}  # two minutes of a test: it ends it by hand
+LONG = {**CANARY, "bake": "24h"}  # longer than any test, which ends it by hand
 HASTY = Settings(executor=ExecutorSettings(resync=1.0))  # each object is looked at again every second
 
 
@@ -83,7 +83,7 @@ class TestOrder:
 
     async def test_a_bad_version_does_not_pass_behind_the_pods_of_the_good_one(self, tmp_path: Path) -> None:
         """All of it starts beside the old pods, which go on serving: the canary seems to have all that it needs."""
-        gate = {**CANARY, "gate": {"timeout": "1m"}}
+        gate = {**CANARY, "gate": {"timeout": "5m"}}
         beside = {"strategy": {"rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}}
         async with chatting(tmp_path, gate, PRODUCTION, onFailure="Undo") as show:
             census = Census(show)
@@ -121,18 +121,17 @@ class TestPeople:
             await show.says("rollout", "status", NAME, "-n", "demo", shows=shows, status=1)
 
     async def test_a_canary_that_was_taken_back_holds_the_others(self, tmp_path: Path) -> None:
-        async with chatting(tmp_path, CANARY, PRODUCTION, settings=HASTY) as show:
-            await show.apply(waves({**CANARY, "bake": "2m"}, PRODUCTION))
+        async with chatting(tmp_path, LONG, PRODUCTION, settings=HASTY) as show:
             await baking(show)
             await show.rollout("undo", f"deploy/{CHAT}", "-m", "canary")
             await show.sees(lambda: show.serving(V1) == dict.fromkeys(ALL, 2))
             await show.play.restart("scheduler")
             await show.play.restart("executor")
             await show.play.stage.brim.ready()
-            await show.play.settles(lambda: not show.started(V2), fleet_seconds=300.0)
+            await show.apply(waves(CANARY, PRODUCTION))
+            await show.play.settles(lambda: not show.started(V2), fleet_seconds=90.0)
             told = await show.says("rollout", "status", NAME, "-n", "demo", shows="it was taken back to revision 1")
             assert "wave 1 of 2, running" in told.out
-            await show.apply(waves(CANARY, PRODUCTION))
             await show.release(V3, replicas=2)
             await show.sees(lambda: show.serving(V3) == dict.fromkeys(ALL, 2), "a newer version goes over all waves")
 
@@ -150,7 +149,7 @@ class TestAFleetThatChanges:
             await show.sees(lambda: show.serving(V2) == dict.fromkeys(ALL, 2))
 
     async def test_a_member_that_joins_a_wave_that_is_through_has_the_new_version(self, tmp_path: Path) -> None:
-        held = {"name": "production", "members": ["north", "south"], "bake": "1h"}
+        held = {"name": "production", "members": ["north", "south"], "bake": "24h"}
         async with chatting(tmp_path, {"name": "first", "members": ["canary", "east"]}, held, without="east") as show:
             await show.release(V2, replicas=2)
             await show.says("rollout", "status", NAME, "-n", "demo", shows="wave 2 of 2, baking")

@@ -249,6 +249,7 @@ class Intake:
 
     def _read_roll(self, data: bytes) -> _Ask:
         request = Roll.decode(data)
+        telemetry.mark({"brim.action": request.verb, "enduser.id": request.who})
         return _Ask(rolling.refs_of(request, self._known), lambda: rolling.roll(request, self._known, self._stamp()))
 
 
