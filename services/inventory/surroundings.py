@@ -21,6 +21,7 @@ from services.inventory.core.stock import AVAILABLE, SOLD_OUT
 from services.inventory.projections import ConfigMap
 from shared.contracts.base import faults_of
 from shared.contracts.capacity import NAMESPACE_LABEL, EciProfile, InstanceType, Surroundings, VirtualStock
+from shared.contracts.selectors import LabelSelector
 from shared.eci import PROFILE, STOCK, spec_named
 from shared.errors import Invalid
 from shared.fleet import Stock
@@ -39,17 +40,6 @@ class _Told(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore", frozen=True)
 
 
-class _Selector(_Told):
-    match_labels: dict[str, str] = {}
-    match_expressions: tuple[dict[str, object], ...] = ()
-
-    @model_validator(mode="after")
-    def _by_labels_only(self) -> _Selector:
-        if self.match_expressions:
-            raise ValueError("matchExpressions are not supported here; use matchLabels")
-        return self
-
-
 class _Effect(_Told):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
@@ -57,8 +47,8 @@ class _Effect(_Told):
 
 class _Profile(_Told):
     name: str
-    namespace_selector: _Selector | None = None
-    object_selector: _Selector | None = None
+    namespace_selector: LabelSelector | None = None
+    object_selector: LabelSelector | None = None
     effect: _Effect = _Effect()
 
     @model_validator(mode="after")
@@ -106,8 +96,8 @@ def profiles_of(data: Mapping[str, str]) -> tuple[EciProfile, ...]:
     return tuple(
         EciProfile(
             name=one.name,
-            namespace_labels=one.namespace_selector.match_labels if one.namespace_selector else None,
-            object_labels=one.object_selector.match_labels if one.object_selector else None,
+            namespace_selector=one.namespace_selector,
+            object_selector=one.object_selector,
             labels=one.effect.labels,
             annotations=one.effect.annotations,
         )

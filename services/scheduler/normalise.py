@@ -38,11 +38,11 @@ from shared.contracts.fleet_rollout import FleetRollout
 from shared.contracts.fleet_rollout import Wave as WrittenWave
 from shared.contracts.own_kinds import is_for_brim
 from shared.contracts.policy import ClusterAffinity, NamedAffinity, PlacementSpec
-from shared.contracts.policy import LabelSelector as WrittenSelector
 from shared.contracts.policy import Policy as WrittenPolicy
 from shared.contracts.refs import ObjectRef
 from shared.contracts.resource_policy import seconds_of
 from shared.contracts.rollout import Rollout
+from shared.contracts.selectors import LabelSelector as WrittenSelector
 
 
 def wanted_of(desired: Desired) -> Wanted:
@@ -208,11 +208,7 @@ def _affinity(written: ClusterAffinity) -> Affinity:
 
 
 def _selector(written: WrittenSelector | None) -> LabelSelector | None:
-    if written is None:
-        return None
-    exact = (Expression(key, "In", (value,)) for key, value in written.match_labels.items())
-    others = (Expression(entry.key, entry.operator, entry.values) for entry in written.match_expressions)
-    return LabelSelector((*exact, *others))
+    return LabelSelector.of(written) if written is not None else None
 
 
 def _spread(placement: PlacementSpec) -> list[Spread]:

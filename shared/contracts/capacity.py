@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from shared.contracts.base import Contract, Part, faults_of
+from shared.contracts.selectors import LabelSelector
 from shared.eci import Prices, Spec
 from shared.errors import Invalid
 
@@ -127,12 +128,12 @@ class VirtualStock(Part):
 class EciProfile(Part):
     """One selector of ConfigMap kube-system/eci-profile: what it matches runs on ECI, with this effect on the pod.
 
-    namespace_labels, object_labels: labels that the namespace and the pod must have; None does not ask.
+    namespace_selector, object_selector: of the namespace's labels and of the pod's; None does not ask.
     """
 
     name: str
-    namespace_labels: dict[str, str] | None = None
-    object_labels: dict[str, str] | None = None
+    namespace_selector: LabelSelector | None = None
+    object_selector: LabelSelector | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 

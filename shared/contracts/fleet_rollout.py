@@ -12,10 +12,10 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from shared.contracts.base import Manifest, Part
-from shared.contracts.policy import LabelSelector
 from shared.contracts.refs import ObjectRef
 from shared.contracts.resource_policy import seconds_of
 from shared.contracts.rollout import WorkloadRef
+from shared.contracts.selectors import LabelSelector
 
 GROUP: Final = "brim.dev"
 VERSION: Final = "v1alpha1"

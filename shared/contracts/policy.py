@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, JsonValue, ValidationError, field_valida
 from shared.contracts.annotations import FAILBACK_ANNOTATION
 from shared.contracts.base import JsonObject, Part, faults_of
 from shared.contracts.refs import ObjectRef
+from shared.contracts.selectors import LabelSelector
 from shared.errors import Fault, Invalid
 
 GROUPS: Final = frozenset({"policy.one.alibabacloud.com", "policy.karmada.io", "one.alibabacloud.com"})
@@ -63,30 +64,6 @@ _HARMLESS: Final = frozenset({("spec.preemption", "Never")})  # asks for nothing
 
 SchedulingType: TypeAlias = Literal["Duplicated", "Divided"]
 Division: TypeAlias = Literal["Weighted", "Aggregated"]
-Operator: TypeAlias = Literal["In", "NotIn", "Exists", "DoesNotExist"]
-
-
-class Requirement(Part):
-    """One entry of matchExpressions."""
-
-    key: str = Field(min_length=1)
-    operator: Operator
-    values: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _values_fit(self) -> Self:
-        if self.operator in ("In", "NotIn") and not self.values:
-            raise ValueError(f"operator {self.operator} needs values")
-        if self.operator in ("Exists", "DoesNotExist") and self.values:
-            raise ValueError(f"operator {self.operator} takes no values")
-        return self
-
-
-class LabelSelector(Part):
-    """All of it must match; an empty selector matches everything."""
-
-    match_labels: dict[str, str] = {}
-    match_expressions: tuple[Requirement, ...] = ()
 
 
 class FieldRequirement(Part):

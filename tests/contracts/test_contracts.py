@@ -15,6 +15,7 @@ from shared.contracts.capacity import Delta, Heartbeat, NodeColumns, Snapshot, d
 from shared.contracts.catalogue import CONTRACTS, EXAMPLES
 from shared.contracts.refs import ObjectRef
 from shared.contracts.schema import models_within
+from shared.contracts.selectors import Requirement
 from shared.errors import Invalid
 
 COUNTS = st.integers(0, 1_000_000)
@@ -26,7 +27,7 @@ MANIFESTS = st.dictionaries(st.text(min_size=1), JSON, max_size=4)
 
 @st.composite
 def columns(draw: st.DrawFn) -> NodeColumns:
-    """Equally long columns: the one rule that is not in the types."""
+    """Equally long columns."""
     size = draw(st.integers(0, 4))
     amounts = st.dictionaries(
         st.sampled_from(["cpu", "memory", "pods", "nvidia.com/gpu"]),
@@ -43,10 +44,20 @@ def columns(draw: st.DrawFn) -> NodeColumns:
     )
 
 
+@st.composite
+def requirements(draw: st.DrawFn) -> Requirement:
+    """Values where the operator takes some."""
+    operator = draw(st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]))
+    values = draw(st.lists(st.text(), min_size=1, max_size=3)) if operator in ("In", "NotIn") else ()
+    return Requirement(key=draw(st.text(min_size=1)), operator=operator, values=tuple(values))  # type: ignore[arg-type]
+
+
 def anything(annotation: Any, depth: int = 0) -> st.SearchStrategy[Any]:
     """Any value of a field's type; drawn within its bounds where models set some."""
     if annotation is NodeColumns:
         return columns()
+    if annotation is Requirement:
+        return requirements()
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return messages(annotation)
     origin = getattr(annotation, "__origin__", None)

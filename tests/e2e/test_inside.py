@@ -36,7 +36,7 @@ SSD: JsonObject = {
 PROFILE = [
     {
         "name": "batch",
-        "objectSelector": {"matchLabels": {"kind": "batch"}},
+        "objectSelector": {"matchExpressions": [{"key": "kind", "operator": "In", "values": ["batch", "once"]}]},
         "effect": {"annotations": {USE_SPECS: "4-8Gi"}, "labels": {"team": "batch"}},
     }
 ]

@@ -10,6 +10,7 @@ from services.inventory.core.facts import NodeFacts
 from services.inventory.projections import ConfigMap
 from services.inventory.surroundings import ROOM, SurroundingsCache, profiles_of, supplies_of
 from shared.contracts.capacity import EciProfile
+from shared.contracts.selectors import LabelSelector
 from shared.errors import Invalid
 from shared.fleet import Stock, VirtualPrices
 from shared.kube import KubeObject, Metadata
@@ -81,14 +82,24 @@ def test_profiles_as_ack_writes_them() -> None:
     assert profiles_of({"selectors": json.dumps(selectors(only_objects)), "vpcId": "vpc-1"}) == (
         EciProfile(
             name="web",
-            namespace_labels={"team": "a"},
-            object_labels={"app": "web"},
+            namespace_selector=LabelSelector(match_labels={"team": "a"}),
+            object_selector=LabelSelector(match_labels={"app": "web"}),
             labels={"x": "y"},
             annotations={"k8s.aliyun.com/eci-use-specs": "2-4Gi"},
         ),
-        EciProfile(name="o", object_labels={"a": "b"}),
+        EciProfile(name="o", object_selector=LabelSelector(match_labels={"a": "b"})),
     )
     assert profiles_of({}) == ()
+
+
+def test_a_profile_may_select_by_expressions() -> None:
+    listed = [{"key": "a", "operator": "In", "values": ["b", "c"]}, {"key": "d", "operator": "DoesNotExist"}]
+    (found,) = profiles_of({"selectors": json.dumps([{"name": "x", "objectSelector": {"matchExpressions": listed}}])})
+    assert found.object_selector is not None
+    assert [(one.key, one.operator, one.values) for one in found.object_selector.match_expressions] == [
+        ("a", "In", ("b", "c")),
+        ("d", "DoesNotExist", ()),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -100,8 +111,18 @@ def test_profiles_as_ack_writes_them() -> None:
         pytest.param('[{"name": "a"}]', "give namespaceSelector", id="selects nothing"),
         pytest.param(
             '[{"name": "a", "objectSelector": {"matchExpressions": [{"key": "a"}]}}]',
-            "matchExpressions are not supported",
-            id="expressions",
+            r"matchExpressions\[0\].operator",
+            id="no operator",
+        ),
+        pytest.param(
+            '[{"name": "a", "objectSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}]',
+            "operator In needs values",
+            id="no values",
+        ),
+        pytest.param(
+            '[{"name": "a", "objectSelector": {"matchExpressions": [{"key": "a", "operator": "Gt"}]}}]',
+            r"matchExpressions\[0\].operator",
+            id="an operator that label selectors do not have",
         ),
         pytest.param('[{"name": "a", "objectSelector": {"matchLabels": {"a": 1}}}]', "matchLabels.a", id="no text"),
     ],

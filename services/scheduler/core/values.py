@@ -15,6 +15,7 @@ from typing import Final, Literal, TypeAlias
 from shared.contracts.desired import Tombstone
 from shared.contracts.placement import Cause, Failback, Placement, Reason, Rest, Seen, Share, Waves
 from shared.contracts.refs import ObjectRef, Order
+from shared.contracts.selectors import LabelSelector as WrittenSelector
 from shared.eci import Spec
 from shared.units import Unit
 
@@ -256,6 +257,12 @@ class LabelSelector:
     """matchLabels and matchExpressions, all of which must hold; empty matches everything."""
 
     expressions: tuple[Expression, ...] = ()
+
+    @classmethod
+    def of(cls, written: WrittenSelector) -> LabelSelector:
+        exact = (Expression(key, "In", (value,)) for key, value in written.match_labels.items())
+        others = (Expression(entry.key, entry.operator, entry.values) for entry in written.match_expressions)
+        return cls((*exact, *others))
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         return all(expression.matches(labels) for expression in self.expressions)

@@ -10,8 +10,8 @@ from pydantic.alias_generators import to_camel
 
 from shared import quantities, workloads
 from shared.contracts.base import JsonObject, faults_of
-from shared.contracts.policy import LabelSelector
 from shared.contracts.refs import ObjectRef
+from shared.contracts.selectors import LabelSelector
 from shared.errors import Fault
 from shared.pod_requests import is_pod_level
 from shared.workloads import WorkloadKind

@@ -8,6 +8,7 @@ import pytest
 
 from shared.contracts.binding import Bind, Pend
 from shared.contracts.capacity import EciProfile
+from shared.contracts.selectors import LabelSelector
 from shared.eci import SPOT_PRICE_LIMIT, SPOT_STRATEGY, USE_SPECS
 from tests.scheduler.inside.inside_world import GIB, World
 
@@ -22,6 +23,12 @@ def member(**sold: Any) -> World:
     world.node("idc-1")
     world.virtual(**sold)
     return world
+
+
+def selector(*expressions: tuple[str, ...], **labels: str) -> LabelSelector:
+    """expressions: key, operator and values each."""
+    listed = [{"key": key, "operator": operator, "values": values} for key, operator, *values in expressions]
+    return LabelSelector.model_validate({"matchLabels": labels, "matchExpressions": listed})
 
 
 def place(world: World, name: str = "p", **more: Any) -> str:
@@ -77,11 +84,22 @@ def test_a_label_overrides_node_selector_affinity_and_policy() -> None:
 @pytest.mark.parametrize(
     ("profile", "on"),
     [
-        ({"object_labels": {"app": "web"}}, VIRTUAL),
-        ({"object_labels": {"app": "db"}}, "idc-1"),
-        ({"namespace_labels": {"team": "blue"}}, VIRTUAL),
-        ({"object_labels": {"app": "web"}, "namespace_labels": {"team": "blue"}}, VIRTUAL),
-        ({"object_labels": {"app": "web"}, "namespace_labels": {"team": "red"}}, "idc-1"),
+        ({"object_selector": selector(app="web")}, VIRTUAL),
+        ({"object_selector": selector(app="db")}, "idc-1"),
+        ({"namespace_selector": selector(team="blue")}, VIRTUAL),
+        ({"object_selector": selector(app="web"), "namespace_selector": selector(team="blue")}, VIRTUAL),
+        ({"object_selector": selector(app="web"), "namespace_selector": selector(team="red")}, "idc-1"),
+        ({"object_selector": selector(("app", "In", "db", "web"))}, VIRTUAL),
+        ({"object_selector": selector(("app", "In", "db"))}, "idc-1"),
+        ({"object_selector": selector(("app", "NotIn", "db"))}, VIRTUAL),
+        ({"object_selector": selector(("app", "NotIn", "web"))}, "idc-1"),
+        ({"object_selector": selector(("app", "Exists"))}, VIRTUAL),
+        ({"object_selector": selector(("gpu", "Exists"))}, "idc-1"),
+        ({"object_selector": selector(("gpu", "DoesNotExist"))}, VIRTUAL),
+        ({"object_selector": selector(("app", "DoesNotExist"))}, "idc-1"),
+        ({"object_selector": selector(("app", "Exists"), app="db")}, "idc-1"),
+        ({"namespace_selector": selector(("team", "In", "blue"), ("old", "DoesNotExist"))}, VIRTUAL),
+        ({"object_selector": selector()}, VIRTUAL),
         ({}, "idc-1"),
     ],
 )
@@ -95,7 +113,7 @@ def test_by_profile(profile: dict[str, Any], on: str) -> None:
 def test_a_profiles_effect_goes_with_the_pod_and_overrides_nothing_of_it() -> None:
     world = member()
     effect = {"labels": {"app": "other", "cost": "eci"}, "annotations": {USE_SPECS: "4-8Gi", "mine": "no"}}
-    world.profiles = (EciProfile(name="x", object_labels={"app": "web"}, **effect),)
+    world.profiles = (EciProfile(name="x", object_selector=selector(app="web"), **effect),)
     assert place(world, labels={"app": "web"}, annotations={"mine": "yes"}) == VIRTUAL
     bind = world.orders(Bind)[0]
     assert bind.labels == {"cost": "eci"}

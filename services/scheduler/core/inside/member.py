@@ -16,7 +16,7 @@ from services.scheduler.core.inside.records import LEAVING, PodRecord, Seat
 from services.scheduler.core.inside.rests import Rests
 from services.scheduler.core.inside.units import Entry, place_of, tolerating_eci
 from services.scheduler.core.inside.values import ResourcePolicy
-from services.scheduler.core.inside.virtual import Sale, Wish, taken, wish_of
+from services.scheduler.core.inside.virtual import Profile, Sale, Wish, profiles_of, taken, wish_of
 from services.scheduler.core.intake import Feed
 from shared.contracts.binding import Bind
 from shared.contracts.capacity import (
@@ -53,6 +53,7 @@ class Member:
         self.nodes = Nodes()
         self.holds = Holds(self.nodes)
         self.around: Surroundings | None = None
+        self._profiles: tuple[Profile, ...] = ()
         self.pods: dict[tuple[str, str], PodRecord] = {}
         self.counts = Counts(self.nodes, policies, self._seats)
         self.prices: dict[str, float] = {}  # of a pool's node
@@ -128,7 +129,7 @@ class Member:
         if pools is not None:
             self.prices = {pool.id: pool.price for pool in pools if pool.price}
         if around is not None:
-            self.around = around
+            self.around, self._profiles = around, profiles_of(around)
             self.counts.neighbours.set_namespaces(around)
         news.sales = before != (self.prices, self.around.virtual if self.around else None)
         if news.sales:
@@ -241,7 +242,8 @@ class Member:
     def wish_of(self, record: PodRecord) -> Wish | None:
         if self.around is None:
             return None
-        return wish_of(dict(record.labels), record.pod.namespace, self.around) or (Wish() if record.pod.eci else None)
+        found = wish_of(dict(record.labels), record.pod.namespace, self.around, self._profiles)
+        return found or (Wish() if record.pod.eci else None)
 
     def unit_of(self, node: str) -> str | None:
         row = self.nodes.rows.get(node)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from services.scheduler.core.inside.nodes import Amounts, Nodes
-from shared.contracts.capacity import EciProfile, Surroundings
+from services.scheduler.core.values import LabelSelector
+from shared.contracts.capacity import Surroundings
 from shared.eci import SPOT_PRICE_LIMIT, SPOT_STRATEGY, Prices, Spec, candidates, chosen, wants_spot
 from shared.quantities import show
 from shared.units import ECI_LABEL, asks_for_eci
@@ -43,24 +44,42 @@ class Offer:
     per_hour: float
 
 
-def wish_of(labels: Mapping[str, str], namespace: str, around: Surroundings) -> Wish | None:
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a profile selects: each selector where it is not None; and what it adds."""
+
+    pods: LabelSelector | None
+    namespaces: LabelSelector | None
+    effect: Wish
+
+    def matches(self, labels: Mapping[str, str], namespace: Mapping[str, str]) -> bool:
+        """A profile without any selector selects nothing."""
+        asked = [(s, has) for s, has in ((self.pods, labels), (self.namespaces, namespace)) if s is not None]
+        return bool(asked) and all(selector.matches(has) for selector, has in asked)
+
+
+def profiles_of(around: Surroundings) -> tuple[Profile, ...]:
+    return tuple(
+        Profile(
+            LabelSelector.of(one.object_selector) if one.object_selector is not None else None,
+            LabelSelector.of(one.namespace_selector) if one.namespace_selector is not None else None,
+            Wish(one.labels, one.annotations),
+        )
+        for one in around.profiles
+    )
+
+
+def wish_of(
+    labels: Mapping[str, str], namespace: str, around: Surroundings, profiles: Iterable[Profile]
+) -> Wish | None:
     """Whether a new pod is to run on ECI whatever else it says; its own "false" wins over everything."""
     name, value = ECI_LABEL
     if asks_for_eci(labels, around.labels_of(namespace)):
         return Wish()
     if name in labels and labels[name] != value:
         return None
-    for profile in around.profiles:
-        if _matches(profile, labels, around.labels_of(namespace)):
-            return Wish(profile.labels, profile.annotations)
-    return None
-
-
-def _matches(profile: EciProfile, labels: Mapping[str, str], namespace: Mapping[str, str]) -> bool:
-    """Both selectors where both are given; a profile without any selects nothing."""
-    given = [(profile.object_labels, labels), (profile.namespace_labels, namespace)]
-    asked = [(wanted, has) for wanted, has in given if wanted is not None]
-    return bool(asked) and all(has.get(key) == value for wanted, has in asked for key, value in wanted.items())
+    of_namespace = around.labels_of(namespace) if profiles else {}
+    return next((profile.effect for profile in profiles if profile.matches(labels, of_namespace)), None)
 
 
 def taken(requests: Amounts, spec: Spec) -> Amounts:
