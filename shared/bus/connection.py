@@ -33,6 +33,7 @@ Callback = Callable[[Msg], Awaitable[None]]
 
 NO_RESPONDERS = "503"
 LOG_EVERY = 10.0  # seconds between two lines about a bus that stays away
+FLUSH_ENDS = 120  # seconds; a connection that gives no sign is replaced well before
 HEADER_OVERHEAD = 16  # "NATS/1.0\r\n" and the closing "\r\n", with some room
 
 
@@ -61,6 +62,7 @@ class Connection:
         self._next = 0
         self._on_reconnect: list[Callable[[], None]] = []
         self._replacing: asyncio.Task[None] | None = None
+        self._flushes: set[asyncio.Task[None]] = set()
         self._logged_at = float("-inf")
         self._last_error = ""
 
@@ -83,16 +85,15 @@ class Connection:
             self._replacing.cancel()
             await asyncio.gather(self._replacing, return_exceptions=True)
         self._fail_pending("this process is closing its connection")
-        if self._client.is_connected:
-            try:
-                await self._client.flush(timeout=1)
-            except (TimeoutError, nats.errors.Error, OSError) as error:
-                log.warning("what was sent last may be lost: NATS did not confirm it (%s)", _words(error))
+        if self._client.is_connected and not await self._flush(1.0):
+            log.warning("what was sent last may be lost: NATS did not confirm it")
         try:
             async with asyncio.timeout(1):
                 await self._client.close()
         except (nats.errors.Error, OSError, TimeoutError) as error:
             log.warning("the connection to NATS did not close in order: %s", _words(error))
+        for flush in self._flushes:
+            flush.cancel()
 
     async def _connect(self) -> None:
         retries = Retries(Backoff(base=0.1, maximum=self._settings.reconnect_max))
@@ -224,12 +225,22 @@ class Connection:
     async def flushed(self) -> None:
         """Wait until the server has taken in all that was sent, subscriptions too; for as long as it takes."""
         while True:
-            try:
-                await self._client.flush(timeout=1)
-            except (TimeoutError, nats.errors.Error, OSError):
-                await asyncio.sleep(0.1)  # a new connection brings the subscriptions along
-            else:
+            if await self._flush(1.0):
                 return
+            await asyncio.sleep(0.1)  # a new connection brings the subscriptions along
+
+    async def _flush(self, seconds: float) -> bool:
+        """Whether the server confirms within so long.
+
+        The client's own time-out must not strike, nor our cancellation reach it: either cancels a future that a PONG
+        sets when it comes after all, and that ends the client's reading without a word.
+        """
+        flush = asyncio.create_task(self._client.flush(timeout=FLUSH_ENDS))
+        self._flushes.add(flush)
+        flush.add_done_callback(self._flushes.discard)
+        flush.add_done_callback(_ended)
+        done, _ = await asyncio.wait({flush}, timeout=seconds)
+        return bool(done) and not flush.cancelled() and flush.exception() is None
 
     async def _attach(self, subscribed: Subscribed) -> None:
         try:
@@ -339,6 +350,11 @@ async def _close_quietly(client: Client) -> None:
             await client.close()
     except (nats.errors.Error, OSError, TimeoutError) as error:
         log.debug("closing a connection that never was: %s", _words(error))
+
+
+def _ended(flush: asyncio.Task[None]) -> None:
+    if not flush.cancelled() and (error := flush.exception()) is not None:
+        log.debug("NATS did not confirm a flush: %s", _words(error))
 
 
 def _words(error: BaseException) -> str:

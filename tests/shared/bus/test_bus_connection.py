@@ -6,7 +6,8 @@ import json
 import logging
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -16,6 +17,37 @@ from shared.bus import STREAMS, Bus, BusSettings, Message, jetstream, upkeep
 from shared.bus.streams import template_of
 from shared.errors import BusUnavailable
 from shared.nats_server import NatsServer, binary
+
+
+class Withholding:
+    """A way to a server that keeps back what the server says, until `flowing` is set again."""
+
+    def __init__(self, server: NatsServer) -> None:
+        self._host, self._port = server.url.removeprefix("nats://").split(":")
+        self.flowing = asyncio.Event()
+        self.flowing.set()
+        self.connections = 0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[str]:
+        async with await asyncio.start_server(self._relay, "127.0.0.1", 0) as listener:
+            yield f"nats://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        back, forth = await asyncio.open_connection(self._host, int(self._port))
+
+        async def answers() -> None:
+            while data := await back.read(65536):
+                await self.flowing.wait()
+                writer.write(data)
+            writer.close()
+
+        answering = asyncio.create_task(answers())
+        while data := await reader.read(65536):
+            forth.write(data)
+        forth.close()
+        await answering
 
 
 class TestConnection:
@@ -52,6 +84,21 @@ class TestConnection:
                 await eventually(lambda: not bus.connected)
                 await server.start()
                 assert await bus.publish("brim.status.a", b"", timeout=10) == round_
+
+    async def test_a_confirmation_that_comes_late_does_no_harm(self, own_server: Callable[[], NatsServer]) -> None:
+        """nats-py stops reading for good when a PONG comes for a flush that has timed out."""
+        async with own_server() as server:
+            way = Withholding(server)
+            async with way.open() as url, Bus.connect(BusSettings(url=url), name="test") as bus:
+                await bus.ensure_streams()
+                way.flowing.clear()
+                with anyio.move_on_after(1.3) as waiting:  # longer than one try takes
+                    await bus._connection.flushed()
+                assert waiting.cancelled_caught
+                way.flowing.set()
+                await bus._connection.flushed()
+                assert await bus.publish("brim.status.a", b"") == 1
+                assert way.connections == 1, "it had to connect again"
 
     async def test_it_never_gives_up(self, own_server: Callable[[], NatsServer], eventually: Callable) -> None:
         """nats-py closes for good after 60 attempts, unless told otherwise."""
