@@ -27,6 +27,7 @@ from shared.settings import Settings
 from tests.e2e.harness import WAIT, Play
 from tests.real.control_plane import ControlPlane, kubeconfig
 from tests.real.machines import node, populate
+from tests.real.rights import both
 
 PATIENCE = 4.0  # real programs on a busy machine: three control planes share it with everything else
 
@@ -112,7 +113,8 @@ class Autoscaler:
 async def really_playing(
     folder: Path, fleet: Fleet, planes: Sequence[ControlPlane], *, boots: float = 4.0, idle: float = 8.0
 ) -> AsyncIterator[Play]:
-    """Everything up and ready, as `playing`. planes: empty ones, in the order of the members.
+    """Everything up and ready, as `playing`; brim has no more rights than deploy/rbac gives. planes: empty ones, in the
+    order of the members.
 
     boots, idle: of added nodes, in seconds.
     """
@@ -121,7 +123,10 @@ async def really_playing(
     kubeconfig(by_member, file)
     for member in fleet.members:
         populate(by_member[member.id], member)
-    real = Fleet(members=tuple(_real(member, file) for member in fleet.members))
+        (folder / member.id).mkdir()
+    real = Fleet(
+        members=tuple(_real(member, both(by_member[member.id], folder / member.id)) for member in fleet.members)
+    )
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(
             staged(Settings(), real, folder, Clock(), say=lambda _: None, kubeconfig=file, patience=PATIENCE)
@@ -151,7 +156,7 @@ def _real(member: Member, file: Path) -> Member:
     return member.model_copy(
         update={
             "simulated": None,
-            "kubeconfig": Kubeconfig(context=member.id, path=str(file)),
+            "kubeconfig": Kubeconfig(context="ctx", path=str(file)),
             "stock": Stock.model_validate(told.model_dump()),
         }
     )

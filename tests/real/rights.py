@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import urllib.error
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import yaml
 from tests.deploy.rights import documents
 from tests.real.control_plane import CA, ControlPlane, call
 
+RBAC = "rbac.authorization.k8s.io"
+IN_FORCE = 60.0  # seconds
 PLURALS = {
     "Namespace": "/api/v1/namespaces",
     "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
@@ -50,3 +53,39 @@ def account(plane: ControlPlane, service: str, folder: Path) -> Path:
     kubeconfig = folder / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(document))
     return kubeconfig
+
+
+def both(plane: ControlPlane, folder: Path) -> Path:
+    """As `account`, for inventory and executor in one process: one account with the rights of both, which are in
+    force by then."""
+    grant(plane, "inventory.yaml", "executor.yaml")
+    subjects = [{"kind": "ServiceAccount", "name": "brim-executor", "namespace": "brim"}]
+    for kind, role, space in (("ClusterRoleBinding", "ClusterRole", ""), ("RoleBinding", "Role", "kube-system")):
+        binding = {
+            "apiVersion": f"{RBAC}/v1",
+            "kind": kind,
+            "metadata": {"name": "brim-both"},
+            "roleRef": {"apiGroup": RBAC, "kind": role, "name": "brim-inventory"},
+            "subjects": subjects,
+        }
+        path = PLURALS[kind].format(space)
+        if not exists(plane, f"{path}/brim-both"):
+            call(plane, "POST", path, binding)
+    deadline = time.monotonic() + IN_FORCE
+    while not (may(plane, "watch", "", "nodes") and may(plane, "patch", "apps", "deployments")):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the rights of deploy/rbac are not in force in {plane.name} after {IN_FORCE:g} s")
+        time.sleep(0.05)
+    return account(plane, "executor", folder)
+
+
+def may(plane: ControlPlane, verb: str, group: str, resource: str) -> bool:
+    """Whether the executor's account may do so everywhere: roles are gathered by label a moment after they are made."""
+    asked = {"verb": verb, "group": group, "resource": resource}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": "system:serviceaccount:brim:brim-executor", "resourceAttributes": asked},
+    }
+    answer = call(plane, "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    return bool(answer["status"]["allowed"])
