@@ -289,9 +289,7 @@ DEFINITION = {
         "group": "karpenter.sh",
         "scope": "Cluster",
         "names": {"plural": "nodepools", "singular": "nodepool", "kind": "NodePool", "listKind": "NodePoolList"},
-        "versions": [
-            {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
-        ],
+        "versions": [{"name": "v1", "served": True, "storage": True, "schema": ANYTHING}],
     },
 }
 

@@ -19,7 +19,7 @@ from shared.fleet import Fleet, Kubeconfig, Member, Stock
 from shared.settings import Settings
 from tests.inventory.conftest import Fleetside
 from tests.inventory.test_stock_core import CONFIGURATION, TOLD, inventory
-from tests.inventory.test_stock_sources import AUTOSCALED, KARPENTER, TEMPLATE, YAML
+from tests.inventory.test_stock_sources import AUTOSCALED, DEFINITION, KARPENTER, TEMPLATE, YAML
 from tests.real.control_plane import ControlPlane, call
 from tests.real.rights import account, grant
 
@@ -28,18 +28,6 @@ pytestmark = pytest.mark.real
 CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 NODE_POOLS = "/apis/karpenter.sh/v1/nodepools"
-ANYTHING: JsonObject = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-DEFINITION: JsonObject = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "nodepools.karpenter.sh"},
-    "spec": {
-        "group": "karpenter.sh",
-        "scope": "Cluster",
-        "names": {"plural": "nodepools", "singular": "nodepool", "kind": "NodePool", "listKind": "NodePoolList"},
-        "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": ANYTHING}}],
-    },
-}
 
 
 @asynccontextmanager
