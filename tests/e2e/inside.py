@@ -94,6 +94,26 @@ def deployment(name: str, replicas: int, *, namespace: str = "default", **more: 
     }
 
 
+def tiers(api: str, kind: str, *members: str) -> JsonObject:
+    """A PropagationPolicy of namespace default for all of a kind, each member a tier of its own."""
+    return {
+        "apiVersion": "policy.one.alibabacloud.com/v1alpha1",
+        "kind": "PropagationPolicy",
+        "metadata": {"name": "tiers", "namespace": "default"},
+        "spec": {
+            "resourceSelectors": [{"apiVersion": api, "kind": kind}],
+            "placement": {
+                "clusterAffinities": [{"affinityName": name, "clusterNames": [name]} for name in members],
+                "replicaScheduling": {
+                    "replicaSchedulingType": "Divided",
+                    "replicaDivisionPreference": "Weighted",
+                    "weightPreference": {"dynamicWeight": "AvailableReplicas"},
+                },
+            },
+        },
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Inside:
     play: Play

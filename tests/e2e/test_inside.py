@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import anyio
+import pytest
+
 from cli.json_values import text
 from shared.contracts.base import JsonObject
+from shared.contracts.binding import Bind, decode_binding
 from shared.contracts.refs import ObjectRef
-from tests.e2e.harness import Play, playing
+from tests.cli.test_commands import until
+from tests.e2e.command_line import CommandLine
+from tests.e2e.harness import WAIT, Play, playing
 from tests.e2e.inside import (
+    COST,
     ECI,
     MACHINE,
     OTHER_VIRTUAL,
@@ -23,6 +30,7 @@ from tests.e2e.inside import (
     fleet,
     pod,
     policy,
+    tiers,
 )
 
 TEAM = ObjectRef(group="", version="v1", kind="Namespace", namespace="", name="team")
@@ -230,27 +238,8 @@ async def test_replicas_whose_member_sold_out_move_to_the_next_one(tmp_path: Pat
     async with playing(tmp_path, fleet("one", "two")) as play:
         await play.stage.brim.stop("executor")
         web = deployment("web", 2, labels={ECI: "true"}, annotations={USE_SPECS: "1-2Gi"})
-        spread: JsonObject = {
-            "apiVersion": "policy.one.alibabacloud.com/v1alpha1",
-            "kind": "PropagationPolicy",
-            "metadata": {"name": "web", "namespace": "default"},
-            "spec": {
-                "resourceSelectors": [{"apiVersion": "apps/v1", "kind": "Deployment"}],
-                "placement": {
-                    "clusterAffinities": [
-                        {"affinityName": "first", "clusterNames": ["one"]},
-                        {"affinityName": "then", "clusterNames": ["two"]},
-                    ],
-                    "replicaScheduling": {
-                        "replicaSchedulingType": "Divided",
-                        "replicaDivisionPreference": "Weighted",
-                        "weightPreference": {"dynamicWeight": "AvailableReplicas"},
-                    },
-                },
-            },
-        }
         cloud = play.stage.brim.members["one"]
-        await play.submit(spread, web)
+        await play.submit(tiers("apps/v1", "Deployment", "one", "two"), web)
         ref = ObjectRef(group="apps", version="v1", kind="Deployment", namespace="default", name="web")
         await play.decided(ref, lambda placement: any(share.virtual == 2 for share in placement.shares))
         cloud.set_eci_stock(ZONE, "1-2Gi", 0)
@@ -258,3 +247,70 @@ async def test_replicas_whose_member_sold_out_move_to_the_next_one(tmp_path: Pat
         await play.eventually(lambda: play.ready("default", "web", "two") == 2)
         await play.settles(lambda: play.ready("default", "web") == 2, fleet_seconds=120.0)
         assert not play.held("default", "web", "one")
+
+
+async def test_a_job_gives_up_any_pods_and_explain_says_so(tmp_path: Path) -> None:
+    async with playing(tmp_path, fleet("one", cpu=1)) as play:
+        home = Inside(play, "one")
+        once = pod("once", annotations={"simulator.brim.dev/run-seconds": "900"}, restartPolicy="Never")
+        template = {key: value for key, value in once.items() if key in ("metadata", "spec")}
+        job: JsonObject = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "once", "namespace": "default"},
+            "spec": {"parallelism": 2, "completions": 2, "template": template},
+        }
+        units = policy("units", {"app": "once"}, {"resource": "idc"}, {"resource": "eci"})
+        await play.submit(units, tiers("batch/v1", "Job", "one"), job)
+        await play.eventually(lambda: sorted(home.nodes(*home.pods())) == [MACHINE, VIRTUAL])
+        assert [home.annotation(name, COST) for name in home.pods()] == ["", ""], "its controller looks at no cost"
+        page = await until(CommandLine.of(play), "explain", "job/once", shows="Units")
+        assert "a Job gives up pods without regard to their unit" in page.out
+
+
+async def test_room_that_is_kept_for_a_void_order_is_found_and_given_back(tmp_path: Path) -> None:
+    """Nobody carries orders out. A pod was given the machine, which is cordoned then, and is given an instance now."""
+    async with playing(tmp_path, fleet("one", cpu=1), speed=90) as play:
+        home = Inside(play, "one")
+        await play.submit(
+            policy("both", {"for": "both"}, {"resource": "idc"}, {"resource": "eci"}),
+            policy("home", {"for": "home"}, {"resource": "idc"}),
+        )
+        await play.stage.brim.stop("executor")
+        await home.create(pod("first", labels={"for": "both"}))
+        await ordered(play, "first", MACHINE)
+        machine = ObjectRef(version="v1", kind="Node", name=MACHINE)
+        await home.patch(machine, {"spec": {"unschedulable": True}})
+        await ordered(play, "first", VIRTUAL)
+        await home.patch(machine, {"spec": {"unschedulable": None}})
+        await home.create(pod("second", labels={"for": "home"}))
+        second = (await ordered(play, "second", MACHINE))[0]
+        late = (await ordered(play, "first", MACHINE))[-1]
+        assert second.at >= late.at + 600, "until then the first pod might have come to the machine after all"
+        await play.eventually(lambda: leaks(play, "reservation") == 1)
+
+        play.stage.brim.start("executor")
+        await play.eventually(lambda: home.runs("first", VIRTUAL) and home.runs("second", MACHINE))
+
+
+async def ordered(play: Play, name: str, node: str) -> list[Bind]:
+    """Wait until there are orders to bind a pod to a node; all of them, the oldest first."""
+    with anyio.move_on_after(WAIT):
+        while True:
+            orders = [
+                decode_binding(message.data) for message in await play.bus.waiting("BINDING", "brim.binding.one.>")
+            ]
+            found = [one for one in orders if isinstance(one, Bind) and (one.name, one.node) == (name, node)]
+            if found:
+                return sorted(found, key=lambda bind: bind.at)
+            await anyio.sleep(0.05)
+    pytest.fail(f"{name} was never given {node}: {orders}")
+
+
+def leaks(play: Play, kind: str) -> float:
+    """How many the scheduler has counted."""
+    pages = [metrics.render().decode() for metrics in play.stage.brim.services["scheduler"].health._metrics]
+    lines = [line for page in pages for line in page.splitlines()]
+    return sum(
+        float(line.split()[-1]) for line in lines if line.startswith(f'brim_scheduler_leaks_total{{kind="{kind}"')
+    )
