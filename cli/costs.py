@@ -26,18 +26,20 @@ def lines(cost: Cost, now: float) -> list[Line]:
     found = []
     for unit in UNITS:
         running = [meter for meter in cost.meters if meter.unit == unit]
+        rest = [one for one in cost.rest if one.unit == unit]
         booked = [entry for entry in cost.booked if entry.unit == unit]
-        if not running and not booked:
+        if not running and not rest and not booked:
             continue
-        hours = [max(0.0, now - meter.since) / 3600.0 for meter in running]
+        meters = [(1, meter.since, meter.per_hour) for meter in running]
+        meters += [(one.pods, one.since, one.per_hour) for one in rest]
+        hours = [max(0.0, now - since) / 3600.0 for _, since, _ in meters]
         found.append(
             Line(
                 unit,
-                len(running),
-                sum(meter.per_hour for meter in running),
-                sum(entry.hours for entry in booked) + sum(hours),
-                sum(entry.amount for entry in booked)
-                + sum(each * meter.per_hour for each, meter in zip(hours, running, strict=True)),
+                sum(pods for pods, _, _ in meters),
+                sum(per_hour for _, _, per_hour in meters),
+                sum(entry.hours for entry in booked) + sum(each * m[0] for each, m in zip(hours, meters, strict=True)),
+                sum(entry.amount for entry in booked) + sum(each * m[2] for each, m in zip(hours, meters, strict=True)),
             )
         )
     return found

@@ -7,6 +7,7 @@ from typing import Final
 
 import anyio
 
+from services.inventory.core.costs import MOST
 from services.inventory.core.facts import ObjectKey
 from services.inventory.last_values import LastValues
 from services.inventory.metrics import InventoryMetrics
@@ -22,6 +23,8 @@ from shared.settings import InventorySettings
 
 SWEEP: Final = 3600.0  # fleet seconds between two looks at whose owners are gone
 SWEEP_AT_LEAST: Final = 0.2  # real seconds
+LAST_WORDS: Final = 1.0  # real seconds for what is left to tell at the end
+METER, OTHERS = 480, 16_384  # bytes that one meter takes of a message at most, and all else together
 SLOWER: Final = 10  # than other streams: each message holds all meters of a workload
 
 
@@ -42,6 +45,16 @@ class CostPublisher(LastValues[ObjectKey, Cost]):
         super().__init__(bus, clock, settings, spending.accounts.member, spending.changed, metrics)
         self._spending = spending
         self._exists = exists
+        self._most = max(1, min(MOST, (bus.max_payload - OTHERS) // METER))
+
+    async def run(self) -> None:
+        """As all do; what is not told yet when it ends is told before."""
+        try:
+            await super().run()
+        finally:
+            with anyio.move_on_after(LAST_WORDS, shield=True):
+                for key in self._flags.take():
+                    await self._publish(key)
 
     async def take_up(self) -> None:
         """Go on where a predecessor stopped."""
@@ -79,7 +92,7 @@ class CostPublisher(LastValues[ObjectKey, Cost]):
         return subjects.object_key(subject, skip=3)
 
     def _now(self, key: ObjectKey) -> Cost | None:
-        return self._spending.value(key)
+        return self._spending.value(key, self._most)
 
     def _is_settled(self, key: ObjectKey) -> bool:
         return True

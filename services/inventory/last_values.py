@@ -201,10 +201,14 @@ class LastValues(ABC, Generic[K, C]):
                 self._again.add(key)
                 return
             self._in_flight.add(key)
+            done = False
             try:
                 await self._publish(key)
+                done = True
             finally:
                 self._in_flight.discard(key)
+                if not done:
+                    self._flags.raise_(key)
         finally:
             self._slots.release()
         if key in self._again:

@@ -58,8 +58,9 @@ class Spending:
         for cost in costs:
             self.accounts.take_up(cost)
 
-    def value(self, key: ObjectKey) -> Cost | None:
-        return self.accounts.cost(key, self._now())
+    def value(self, key: ObjectKey, most: int) -> Cost | None:
+        """most: meters that are told one by one."""
+        return self.accounts.cost(key, self._now(), most)
 
     def flag(self, keys: Iterable[ObjectKey]) -> None:
         for key in keys:

@@ -6,7 +6,7 @@ from cli.costs import cost_table, money
 from cli.fleet_tables import Workload
 from cli.rollouts import history_table, images, rollout_table, waves_line, workload_table
 from shared.contracts.base import JsonObject
-from shared.contracts.cost import Booked, Cost, Meter
+from shared.contracts.cost import Booked, Cost, Meter, Rest
 from shared.contracts.desired import Desired, Revision
 from shared.contracts.outcome import Outcome
 from shared.contracts.placement import Placement, Share, Waves
@@ -35,6 +35,13 @@ def test_what_ran_and_what_runs_per_unit() -> None:
         ("deployment/web", "idc", "eci", "1", "0.5000", "3.00", "1.50"),
         ("TOTAL", "", "", "2", "2.50", "", "2.50"),
     )
+
+
+def test_pods_without_a_meter_of_their_own_are_counted_like_the_others() -> None:
+    meters = (Meter(pod="a", uid="1", unit="eci", since=0.0, per_hour=0.5),)
+    rest = (Rest(unit="eci", pods=4, since=0.0, per_hour=2.0),)
+    table = cost_table([Cost(member="idc", ref=WEB, meters=meters, rest=rest, observed_at=0.0)], 3600.0)
+    assert table.rows == (("deployment/web", "idc", "eci", "5", "2.50", "5.00", "2.50"),)
 
 
 def test_small_amounts_keep_what_makes_them_something() -> None:

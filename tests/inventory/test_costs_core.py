@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inventory.core.costs import KEPT, Accounts, Payment, closed, is_due
+from services.inventory.core.costs import KEPT, MOST, Accounts, Payment, closed, is_due
 from shared.contracts.cost import Cost, Meter
 from shared.contracts.refs import ObjectRef
 
@@ -291,3 +291,58 @@ def test_the_sum_is_the_integral(
         assert sum(accounts.per_hour.values()) == pytest.approx(sum(one.per_hour for one in published))
     found = sum(one.amount((END - 1) * HOUR) for one in published)
     assert found == pytest.approx(sum(expected(life, up, restarts) for life in pods.values()))
+
+
+# -- more meters than a message holds
+
+
+def crowd(count: int, since: float = 0.0) -> Accounts:
+    accounts = Accounts("idc")
+    for number in range(count):
+        accounts.observe(f"u{number}", payment(since=since + number, pod=f"p{number}"), now=since + number)
+    return accounts
+
+
+def test_beyond_so_many_meters_the_rest_is_one_sum() -> None:
+    accounts = crowd(5)
+    found = accounts.cost(WEB.key, HOUR, most=2)
+    assert found is not None
+    assert [meter.uid for meter in found.meters] == ["u0", "u1"]
+    (rest,) = found.rest
+    assert (rest.pods, rest.since, rest.per_hour) == (3, HOUR, 3.0)
+    everything = cost(accounts, now=HOUR)
+    for at in (HOUR, 3 * HOUR):
+        assert found.amount(at) == pytest.approx(everything.amount(at))
+    assert found.per_hour == everything.per_hour == 5.0
+
+
+def test_an_account_of_any_size_fits_a_message() -> None:
+    accounts = Accounts("idc")
+    for number in range(MOST + 500):
+        name = f"{number:0253}"
+        accounts.observe(f"{number:036}", payment(pod=name, since=1.7e9 + number / 7, per_hour=1 / 7), now=1.7e9)
+    found = cost(accounts, now=1.8e9)
+    assert len(found.meters) == MOST
+    assert len(found.encode()) < 1024 * 1024 - 4096
+
+
+def test_a_successor_goes_on_with_pods_that_had_no_meter_of_their_own() -> None:
+    published = crowd(5).cost(WEB.key, HOUR, most=2)
+    assert published is not None
+    second = Accounts("idc", watched_until=2 * HOUR)
+    second.take_up(published)
+    for number in range(4):  # the fifth went while nobody looked
+        second.observe(f"u{number}", payment(since=float(number), pod=f"p{number}"), now=3 * HOUR)
+    second.end_missing({f"u{number}" for number in range(4)})
+    four = sum(4 * HOUR - number for number in range(4)) / HOUR
+    assert cost(second).amount(4 * HOUR) == pytest.approx(four + (2 * HOUR - 4) / HOUR)
+    assert [one.pods for one in cost(second).booked] == [1]
+
+
+def test_a_member_that_leaves_closes_the_rest_as_well() -> None:
+    published = crowd(3).cost(WEB.key, HOUR, most=1)
+    assert published is not None
+    found = closed(published, at=2 * HOUR, now=3 * HOUR)
+    assert (found.meters, found.rest) == ((), ())
+    assert found.amount(9 * HOUR) == pytest.approx(published.amount(2 * HOUR))
+    assert sum(one.pods for one in found.booked) == 3

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from services.inventory import cost_publisher
 from shared.contracts import subjects
 from shared.contracts.base import JsonObject
 from shared.contracts.cost import Booked, Cost
@@ -278,3 +279,23 @@ async def test_old_accounts_of_a_member_that_left_are_dropped(fleetside, eventua
 
             await eventually(dropped)
             assert (await cost(side, young)).gone_since is not None
+
+
+def knows(side, pods: int) -> Callable[[], Awaitable[bool]]:
+    async def so() -> bool:
+        return len((await side.read("idc", verb="list", resource="pods")).items) == pods
+
+    return so
+
+
+async def test_what_is_metered_when_inventory_ends_is_told_before(fleetside, eventually, monkeypatch) -> None:
+    """After the first of them costs are told ten minutes later here."""
+    monkeypatch.setattr(cost_publisher, "SLOWER", 12_000)
+    async with fleetside(FLEET, join=["idc"]) as side, side.client("idc") as client:
+        async with side.inventory():
+            await client.create(pod("first", "own"))
+            await eventually(costs(side, ref("first"), is_metered))
+            await client.create(pod("second", "own"))
+            await eventually(knows(side, 2))
+            assert await cost(side, ref("second")) is None
+        assert is_metered(await cost(side, ref("second")))

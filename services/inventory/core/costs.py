@@ -2,21 +2,23 @@
 
 The sum for a moment is what is booked plus, for each meter, the time since it was set × its price. It is kept exact
 whatever the order in which things become known, and across restarts: an account is taken up as it was published last,
-and a time that a predecessor was there to count is never counted again.
+and a time that a predecessor was there to count is never counted again. Of an account with very many meters only the
+oldest are published one by one, so that it fits a message; all others as one sum, booked up to that moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from services.inventory.core.facts import ObjectKey
-from shared.contracts.cost import Booked, Cost, Meter
+from shared.contracts.cost import Booked, Cost, Meter, Rest
 from shared.contracts.refs import ObjectRef
 from shared.units import UNITS, Unit
 
 HOUR: Final = 3600.0
+MOST: Final = 2000  # meters of an account that are told one by one
 KEPT: Final = 7 * 86_400.0  # seconds for which an account outlives its owner
 
 
@@ -46,7 +48,8 @@ class _Sum:
 
 @dataclass(slots=True)
 class _Account:
-    """known_at: when a predecessor published it last."""
+    """known_at: when a predecessor published it last. rest: what it published without meters, by unit; found: how many
+    of these pods were seen again."""
 
     ref: ObjectRef
     workload: str = ""
@@ -54,6 +57,8 @@ class _Account:
     meters: dict[str, Meter] = field(default_factory=dict)
     gone_since: float | None = None
     known_at: float = float("-inf")
+    rest: dict[Unit, Rest] = field(default_factory=dict)
+    found: dict[Unit, int] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
@@ -83,6 +88,7 @@ class Accounts:
         """Go on with an account as it was published."""
         account = _Account(cost.ref, cost.uid, gone_since=cost.gone_since, known_at=cost.observed_at)
         account.booked = {one.unit: _Sum(one.amount, one.hours, one.pods) for one in cost.booked}
+        account.rest = {one.unit: one for one in cost.rest}
         self._accounts[cost.ref.key] = account
         for meter in cost.meters:
             self._take_up_meter(account, meter)
@@ -109,7 +115,24 @@ class Accounts:
                 changed |= self.end(uid, max(self._watched_until, account.known_at))
                 self.forget(uid)
         self._taken_up.clear()
+        for key, account in self._accounts.items():
+            if account.rest:
+                self._end_rest(account, max(self._watched_until, account.known_at))
+                changed.add(key)
         return changed
+
+    def end_rests(self, at: float) -> None:
+        """All pods that were published without meters ended then."""
+        for account in self._accounts.values():
+            self._end_rest(account, at)
+
+    def _end_rest(self, account: _Account, at: float) -> None:
+        """Pods that were published without meters, and that are no more, ended then."""
+        for unit, rest in account.rest.items():
+            gone = max(0, rest.pods - account.found.get(unit, 0))
+            each = Meter(pod="", uid="", unit=unit, since=rest.since, per_hour=rest.per_hour / max(1, rest.pods))
+            self._book(account, each, at, pods=1, times=gone)
+        account.rest, account.found = {}, {}
 
     # -- one pod ---------------------------------------------------------------------------------------------
 
@@ -131,6 +154,10 @@ class Accounts:
             return set()
         account = self._account(payment)
         since = max(payment.since, self._watched_until, account.known_at)
+        rest = account.rest.get(payment.unit)
+        if rest is not None and payment.since <= rest.since:  # one of those that were published without meters
+            since = rest.since
+            account.found[payment.unit] = account.found.get(payment.unit, 0) + 1
         if uid in self._free:  # it has a price only now
             since = now
         self._free.discard(uid)
@@ -221,27 +248,30 @@ class Accounts:
             del self._accounts[key]
         return {key}
 
-    def _book(self, account: _Account, meter: Meter, at: float, *, pods: int) -> None:
-        seconds = max(0.0, at - meter.since)
+    def _book(self, account: _Account, meter: Meter, at: float, *, pods: int, times: int = 1) -> None:
+        seconds, pods = times * max(0.0, at - meter.since), times * pods
         amount = seconds / HOUR * meter.per_hour
         before = account.booked.get(meter.unit, _Sum())
         account.booked[meter.unit] = _Sum(before.amount + amount, before.hours + seconds / HOUR, before.pods + pods)
         self._booked[meter.unit] = self._booked.get(meter.unit, 0.0) + amount
 
-    def cost(self, key: ObjectKey, now: float) -> Cost | None:
-        """What is to be published of an account; None where there is none."""
+    def cost(self, key: ObjectKey, now: float, most: int = MOST) -> Cost | None:
+        """What is to be published of an account; None where there is none. most: meters that are told one by one."""
         account = self._accounts.get(key)
         if account is None:
             return None
+        meters = sorted(account.meters.values(), key=lambda meter: (meter.since, meter.pod, meter.uid))
+        booked, rest = _folded(account.booked, meters[most:], now)
         return Cost(
             member=self.member,
             ref=account.ref,
             uid=account.workload,
             booked=tuple(
                 Booked(unit=unit, amount=total.amount, hours=total.hours, pods=total.pods)
-                for unit, total in sorted(account.booked.items())
+                for unit, total in sorted(booked.items())
             ),
-            meters=tuple(sorted(account.meters.values(), key=lambda meter: (meter.since, meter.pod, meter.uid))),
+            meters=tuple(meters[:most]),
+            rest=rest,
             gone_since=account.gone_since,
             observed_at=now,
         )
@@ -277,12 +307,28 @@ class Accounts:
         return booked
 
 
+def _folded(
+    booked: Mapping[Unit, _Sum], meters: Sequence[Meter], now: float
+) -> tuple[Mapping[Unit, _Sum], tuple[Rest, ...]]:
+    """These meters as sums by unit, booked up to now."""
+    if not meters:
+        return booked, ()
+    sums = dict(booked)
+    for meter in meters:
+        hours, before = max(0.0, now - meter.since) / HOUR, sums.get(meter.unit, _Sum())
+        sums[meter.unit] = _Sum(before.amount + hours * meter.per_hour, before.hours + hours, before.pods)
+    units = {unit: [meter.per_hour for meter in meters if meter.unit == unit] for unit in UNITS}
+    found = (Rest(unit=unit, pods=len(each), since=now, per_hour=sum(each)) for unit, each in units.items() if each)
+    return sums, tuple(found)
+
+
 def closed(cost: Cost, at: float, now: float) -> Cost:
     """A cost whose member left: what was being paid for ended at `at`, and the owner is gone there since now."""
     accounts = Accounts(cost.member)
     accounts.take_up(cost)
     for meter in cost.meters:
         accounts.end(meter.uid, at)
+    accounts.end_rests(at)
     found = accounts.cost(cost.ref.key, now)
     assert found is not None
     return found.model_copy(update={"gone_since": now if cost.gone_since is None else cost.gone_since})
@@ -290,4 +336,4 @@ def closed(cost: Cost, at: float, now: float) -> Cost:
 
 def is_due(cost: Cost, now: float) -> bool:
     """Whether nobody needs it any more."""
-    return cost.gone_since is not None and not cost.meters and now - cost.gone_since >= KEPT
+    return cost.gone_since is not None and not cost.meters and not cost.rest and now - cost.gone_since >= KEPT
