@@ -216,3 +216,13 @@ def test_abort_undoes_and_pauses() -> None:
     desk = RollDesk()
     desk.roll("abort", ref=ROLLOUT)
     assert (desk.spec(ROLLOUT)["strategy"]["paused"], desk.desired().pins) == (True, {"*": 2})
+
+
+def test_one_member_alone_is_aborted_also_where_all_are_paused() -> None:
+    desk = RollDesk()
+    desk.roll("abort", "idc", ref=ROLLOUT)
+    metadata: Any = desk.manifest(ROLLOUT)["metadata"]
+    assert (metadata["annotations"][PAUSED_ANNOTATION], desk.desired().pins) == ("idc", {"idc": 2})
+    desk.roll("pause", ref=ROLLOUT)
+    assert desk.roll("abort", "ack", ref=ROLLOUT).faults == []
+    assert desk.desired().pins == {"idc": 2, "ack": 2}
