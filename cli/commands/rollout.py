@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -20,6 +21,7 @@ from shared.contracts import subjects
 from shared.contracts.action import CATCHING_UP, Action
 from shared.contracts.desired import Revision
 from shared.contracts.fleet_rollout import FleetRollout, is_fleet_rollout
+from shared.contracts.placement import Placement
 from shared.contracts.refs import ObjectRef
 from shared.contracts.rollout import GROUP, KIND, Rollout, is_rollout
 from shared.contracts.status import Status
@@ -28,7 +30,17 @@ from shared.errors import BusUnavailable, NotFound, Refused
 
 WATCH_EVERY = 1.0  # seconds between two looks
 
+watch_option = click.option("-w", "--watch", is_flag=True, help="Go on and print what changes, until Ctrl-C.")
 argument = click.argument("words", metavar="ROLLOUT", nargs=-1, required=True, shell_complete=complete_words)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a command prints. news: where this is another, it is printed again."""
+
+    text: str
+    news: object
+    failed: bool = False
 
 
 def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +75,7 @@ def rollout() -> None:
 @click.argument("names", metavar="[ROLLOUT]...", nargs=-1)
 @namespace_option
 @where_options
-@click.option("-w", "--watch", is_flag=True, help="Go on and print what changes, until Ctrl-C.")
+@watch_option
 @output_option("json", "yaml")
 @connected
 async def get(
@@ -84,90 +96,145 @@ async def get(
     """
     chosen = await _members(session, members, all_members)
     wanted = {name.rpartition("/")[2] for name in names}
-    before = ""
-    while True:
-        statuses = [
-            status
-            for status in await reading.newest(session.bus, Status, "STATUS")
-            if status.rollout is not None
-            and status.ref.namespace == namespace
-            and (not wanted or status.ref.name in wanted)
-            and (not chosen or status.member in chosen)
-        ]
-        statuses.sort(key=lambda status: (status.ref.name, status.member))
-        if output:
-            echo_as(output, [status.model_dump(mode="json", by_alias=True) for status in statuses])
-            return
-        shown = render(rollout_table(statuses, session.now), paint=colours.cell)
-        if not statuses and not watch:
+
+    async def found() -> list[Status]:
+        told = await reading.newest(session.bus, Status, "STATUS")
+        mine = [one for one in told if one.rollout is not None and one.ref.namespace == namespace]
+        mine = [one for one in mine if (not wanted or one.ref.name in wanted) and (not chosen or one.member in chosen)]
+        return sorted(mine, key=lambda one: (one.ref.name, one.member))
+
+    async def page() -> Page:
+        table = rollout_table(await found(), session.now)
+        if not table.rows and not watch:
             raise NotFound(f"no rollout found in namespace {namespace!r}: `brim get rollout -A` lists what is wanted")
-        if shown != before:
-            click.echo(shown)
-        if not watch:
-            return
-        before = shown
-        await anyio.sleep(WATCH_EVERY)
+        return Page(render(table, paint=colours.cell), [row[:-1] for row in table.rows])  # their ages are no news
+
+    if output:
+        echo_as(output, [one.model_dump(mode="json", by_alias=True) for one in await found()])
+        return
+    await _show(page, watch)
 
 
 @rollout.command("status")
 @argument
 @namespace_option
+@where_options
+@watch_option
 @output_option("json", "yaml")
 @connected
-async def status(session: Session, words: tuple[str, ...], namespace: str, output: str | None) -> None:
+async def status(
+    session: Session,
+    words: tuple[str, ...],
+    namespace: str,
+    members: tuple[str, ...],
+    all_members: bool,
+    watch: bool,
+    output: str | None,
+) -> None:
     """How far the members are, and what they wait for. The status is not 0 where a rollout failed.
 
     \b
-    Example:
+    Examples:
       brim rollout status deploy/qwen -n demo
+      brim rollout status rollout/qwen -n demo -m ack -w
     """
-    failed = False
-    for kind, name in split(words):
-        ref = await find_desired(session.bus, kind, name, namespace)
-        workload = await reading.workload(session.bus, await _workload_of(session, ref))
-        placement = workload.placement
-        failed |= (
-            placement is not None and placement.waves is not None and placement.waves.state in ("failed", "undone")
-        )
-        if output:
-            echo_as(output, placement.model_dump(mode="json", by_alias=True) if placement else None)
-            continue
-        click.echo(f"{workload.desired.ref}: newest revision {workload.desired.revision}")
-        if line := waves_line(placement):
-            click.echo(line)
-        rollouts = await _statuses_of_rollouts(session, workload.desired.ref)
-        click.echo(render(workload_table(workload, rollouts), paint=colours.cell))
-        told = [reason for reason in (placement.reasons if placement else ()) if reason.code.startswith("Wave")]
-        for reason in told:
-            click.echo(f"- {', '.join(reason.members)}: {reason.message}")
-    if failed:
-        raise click.exceptions.Exit(1)
+    chosen = await _members(session, members, all_members)
+    refs = [await find_desired(session.bus, kind, name, namespace) for kind, name in split(words)]
+
+    async def page() -> Page:
+        parts = [await _status_of(session, ref, chosen) for ref in refs]
+        text = "\n".join(text for text, _ in parts)
+        return Page(text, text, failed=any(failed for _, failed in parts))
+
+    if output:
+        for ref in refs:
+            found = (await reading.workload(session.bus, await _workload_of(session, ref))).placement
+            shown = _in_members(found, chosen)
+            echo_as(output, shown.model_dump(mode="json", by_alias=True) if shown is not None else None)
+        return
+    await _show(page, watch)
+
+
+async def _status_of(session: Session, ref: ObjectRef, chosen: Sequence[str]) -> tuple[str, bool]:
+    """The page of one object, and whether its waves failed."""
+    workload = await reading.workload(session.bus, await _workload_of(session, ref))
+    placement = workload.placement
+    waves = placement.waves if placement is not None else None
+    lines = [f"{workload.desired.ref}: newest revision {workload.desired.revision}"]
+    lines += [line] if (line := waves_line(placement)) else []
+    rollouts = await _statuses_of_rollouts(session, workload.desired.ref)
+    shown = replace(workload, placement=_in_members(placement, chosen))
+    lines.append(render(workload_table(shown, rollouts), paint=colours.cell))
+    for reason in placement.reasons if placement is not None else ():
+        named = [member for member in reason.members if not chosen or member in chosen]
+        if reason.code.startswith("Wave") and named:
+            lines.append(f"- {', '.join(named)}: {reason.message}")
+    return "\n".join(lines), waves is not None and waves.state in ("failed", "undone")
+
+
+def _in_members(placement: Placement | None, chosen: Sequence[str]) -> Placement | None:
+    if placement is None or not chosen:
+        return placement
+    return placement.model_copy(update={"shares": tuple(one for one in placement.shares if one.member in chosen)})
 
 
 @rollout.command("history")
 @argument
 @namespace_option
+@where_options
+@watch_option
 @connected
-async def history(session: Session, words: tuple[str, ...], namespace: str) -> None:
+async def history(
+    session: Session,
+    words: tuple[str, ...],
+    namespace: str,
+    members: tuple[str, ...],
+    all_members: bool,
+    watch: bool,
+) -> None:
     """Revisions that can be gone back to, and of a Rollout the step at which each member is.
 
     \b
     Examples:
       brim rollout history deploy/qwen -n demo
-      brim rollout history rollout/qwen -n demo
+      brim rollout history rollout/qwen -n demo -m ack
     """
-    for kind, name in split(words):
-        ref = await find_desired(session.bus, kind, name, namespace)
-        workload = await reading.workload(session.bus, await _workload_of(session, ref))
-        if workload.desired.ref.key != ref.key:
-            click.echo(f"{workload.desired.ref}:")
-        messages = await session.bus.history("REVISION", subjects.revisions(workload.desired.uid))
-        older = [Revision.decode(message.data) for message in messages if not message.removed]
-        older = [entry for entry in older if entry.number < workload.desired.revision]
-        click.echo(render(history_table(workload.desired, older, workload.placement)))
-        if is_rollout(ref.kind, ref.group):
-            steps = await reading.newest(session.bus, Status, "STATUS", [subjects.status_everywhere(ref)])
-            click.echo(render(steps_table(steps, workload.placement), paint=colours.cell))
+    chosen = await _members(session, members, all_members)
+    refs = [await find_desired(session.bus, kind, name, namespace) for kind, name in split(words)]
+
+    async def page() -> Page:
+        text = "\n".join([await _history_of(session, ref, chosen) for ref in refs])
+        return Page(text, text)
+
+    await _show(page, watch)
+
+
+async def _history_of(session: Session, ref: ObjectRef, chosen: Sequence[str]) -> str:
+    workload = await reading.workload(session.bus, await _workload_of(session, ref))
+    placement = _in_members(workload.placement, chosen)
+    lines = [f"{workload.desired.ref}:"] if workload.desired.ref.key != ref.key else []
+    messages = await session.bus.history("REVISION", subjects.revisions(workload.desired.uid))
+    older = [Revision.decode(message.data) for message in messages if not message.removed]
+    older = [entry for entry in older if entry.number < workload.desired.revision]
+    lines.append(render(history_table(workload.desired, older, placement)))
+    if is_rollout(ref.kind, ref.group):
+        steps = await reading.newest(session.bus, Status, "STATUS", [subjects.status_everywhere(ref)])
+        steps = [one for one in steps if not chosen or one.member in chosen]
+        lines.append(render(steps_table(steps, placement), paint=colours.cell))
+    return "\n".join(lines)
+
+
+async def _show(page: Callable[[], Awaitable[Page]], watch: bool) -> None:
+    """Print a page, and where it is watched again whenever it tells something new."""
+    shown = await page()
+    click.echo(shown.text)
+    while watch:
+        await anyio.sleep(WATCH_EVERY)
+        before, shown = shown, await page()
+        if shown.news != before.news:
+            click.echo(shown.text)
+    if shown.failed:
+        raise click.exceptions.Exit(1)
 
 
 @rollout.command("approve")

@@ -179,6 +179,27 @@ async def test_any_part_restarts_and_looks_again_in_the_middle(tmp_path: Path, s
         assert not show.started_in(V2, "shenzhen")
 
 
+async def test_one_member_is_watched(tmp_path: Path) -> None:
+    async with serving(tmp_path) as show:
+        await show.release(V2)
+        await show.sees(lambda: set(show.steps().values()) == {"1 StepPaused"})
+        where = ("-n", "demo", "-m", "beijing")
+        async with (
+            show.brim.running("rollout", "status", NAME, *where, "-w") as status,
+            show.brim.running("rollout", "get", *where, "-w") as table,
+            show.brim.running("rollout", "history", NAME, *where, "-w") as history,
+        ):
+            await status.shows("Rollout is in step(1/3), and you need manually confirm")
+            await table.shows("1/3")
+            await history.shows("1/3")
+            await show.rollout("approve", NAME)
+            await status.shows("Rollout is in step(2/3), and you need manually confirm")
+            await table.shows("2/3")
+            await history.shows("2/3")
+        assert "shanghai" not in status.out + table.out + history.out
+        assert (status.status, status.err.strip()) == (130, "")
+
+
 async def test_a_batch_that_fits_nowhere_says_so_and_is_not_torn_apart(tmp_path: Path) -> None:
     """The members are full, and the new version may only start beside the old one."""
     beside = {"strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}}
