@@ -148,13 +148,13 @@ class Inside:
         return text(self.pods().get(name, {}), "metadata", "annotations", key)
 
     async def events(self, name: str, namespace: str = "default") -> list[tuple[str, str]]:
-        """(reason, message) of those about a pod."""
+        """(reason, message) of those about a pod; about all pods for an empty name."""
         path = f"/api/v1/namespaces/{namespace}/events"
         found = json.loads(await self.play.observer.clients[self.member].get_bytes(path))
         return [
             (text(entry, "reason"), text(entry, "message"))
             for entry in objects_of(found, "items")
-            if text(entry, "involvedObject", "name") == name
+            if name in ("", text(entry, "involvedObject", "name"))
         ]
 
     async def told(self, name: str, reason: str, namespace: str = "default") -> str:

@@ -223,15 +223,8 @@ async def test_pods_whose_virtual_node_sold_out_move_to_one_that_did_not(tmp_pat
         await play.waits("BINDING", "brim.binding.one.>", 2)
         play.stage.brim.members["one"].set_eci_stock(ZONE, "1-2Gi", 0)
         play.stage.brim.start("executor")
-        first = await placed_on(play, home, VIRTUAL)
+        assert f"node {OTHER_VIRTUAL} has room" in await home.told("", "NoInstance")
         await play.eventually(lambda: [home.runs(name, OTHER_VIRTUAL) for name in home.pods()] == [True] * 2)
-        assert f"node {OTHER_VIRTUAL} has room" in await home.told(first, "NoInstance")
-
-
-async def placed_on(play: Play, home: Inside, node: str) -> str:
-    """The name of a pod that was bound there, once there is one."""
-    await play.eventually(lambda: node in home.nodes(*home.pods()))
-    return next(name for name in home.pods() if home.nodes(name) == [node])
 
 
 async def test_replicas_whose_member_sold_out_move_to_the_next_one(tmp_path: Path) -> None:
