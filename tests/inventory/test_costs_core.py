@@ -333,6 +333,9 @@ def test_a_successor_goes_on_with_pods_that_had_no_meter_of_their_own() -> None:
     second.take_up(published)
     for number in range(4):  # the fifth went while nobody looked
         second.observe(f"u{number}", payment(since=float(number), pod=f"p{number}"), now=3 * HOUR)
+    assert cost(second, now=3 * HOUR).amount(3 * HOUR) == pytest.approx(published.amount(3 * HOUR)), (
+        "until all is listed"
+    )
     second.end_missing({f"u{number}" for number in range(4)})
     four = sum(4 * HOUR - number for number in range(4)) / HOUR
     assert cost(second).amount(4 * HOUR) == pytest.approx(four + (2 * HOUR - 4) / HOUR)

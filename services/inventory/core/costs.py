@@ -64,6 +64,15 @@ class _Account:
     def empty(self) -> bool:
         return not self.booked and not self.meters
 
+    @property
+    def unseen(self) -> list[tuple[int, Meter]]:
+        """Pods of the rest that were not seen again so far: how many, and a meter for each of these."""
+        found = []
+        for unit, rest in self.rest.items():
+            each = Meter(pod="", uid="", unit=unit, since=rest.since, per_hour=rest.per_hour / max(1, rest.pods))
+            found.append((max(0, rest.pods - self.found.get(unit, 0)), each))
+        return found
+
 
 class Accounts:
     """All of one member. watched_until: Unix seconds until which a predecessor watched the member, as far as is known.
@@ -128,10 +137,8 @@ class Accounts:
 
     def _end_rest(self, account: _Account, at: float) -> None:
         """Pods that were published without meters, and that are no more, ended then."""
-        for unit, rest in account.rest.items():
-            gone = max(0, rest.pods - account.found.get(unit, 0))
-            each = Meter(pod="", uid="", unit=unit, since=rest.since, per_hour=rest.per_hour / max(1, rest.pods))
-            self._book(account, each, at, pods=1, times=gone)
+        for count, each in account.unseen:
+            self._book(account, each, at, pods=1, times=count)
         account.rest, account.found = {}, {}
 
     # -- one pod ---------------------------------------------------------------------------------------------
@@ -261,7 +268,8 @@ class Accounts:
         if account is None:
             return None
         meters = sorted(account.meters.values(), key=lambda meter: (meter.since, meter.pod, meter.uid))
-        booked, rest = _folded(account.booked, meters[most:], now)
+        unseen = [meter for count, each in account.unseen for meter in [each] * count]
+        booked, rest = _folded(account.booked, [*meters[most:], *unseen], now)
         return Cost(
             member=self.member,
             ref=account.ref,
