@@ -111,3 +111,27 @@ async def test_a_server_that_stays_away_fails_the_wave_after_its_timeout(tmp_pat
         await show.sees(lambda: show.serving(V1) == ALL and not show.started(V2))
         await show.release(V3, replicas=2)
         await show.sees(lambda: show.started(V3) == {"canary"}, "a newer version tries again")
+
+
+@pytest.mark.parametrize("allowed", [1, None])
+async def test_a_version_that_restarts_too_often_is_taken_back(tmp_path: Path, allowed: int | None) -> None:
+    """It is Ready at first, and between two crashes: only its restarts, or a bake that never ends, give it away."""
+    canary = {"name": "canary", "members": ["canary"], "bake": "10m", "gate": {"maxRestarts": allowed}}
+    wanted = waves(canary, {"name": "production"}, onFailure="Undo")
+    if allowed is None:
+        del canary["gate"]
+    crashing = {"simulator.brim.dev/run-seconds": "30", "simulator.brim.dev/exit-code": "1"}
+    async with playing(tmp_path, fleet(*MEMBERS)) as play:
+        show = Show.of(play, CHAT)
+        await show.apply(wanted, shipped(FILES[CHAT], "PropagationPolicy"))
+        await show.release(V1, replicas=2)
+        await show.sees(lambda: show.serving(V1) == ALL)
+        await show.release(V2, replicas=2, template__metadata__annotations=crashing)
+        if allowed is None:
+            await show.sees(lambda: show.serving(V2) == {"canary": 2})
+            await show.play.settles(lambda: show.started(V2) == {"canary"}, fleet_seconds=300)
+            return
+        words = "undone: wave canary failed"
+        told = await show.says("rollout", "status", "fleetrollout/chat", "-n", "demo", shows=words)
+        assert "restarts, 1 are allowed" in told.out
+        await show.sees(lambda: show.serving(V1) == ALL and not show.started(V2))
