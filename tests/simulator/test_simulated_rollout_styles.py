@@ -188,6 +188,21 @@ class TestBlueGreen:
             await story.paused_at(1, 5, old=10)
 
     @pytest.mark.parametrize("shelf", BLUE_GREEN)
+    async def test_a_third_version_that_is_taken_back_leaves_the_second_where_it_was(self, shelf: str) -> None:
+        async with cluster(nodes(3)) as driver:
+            story = await self.start(driver, shelf)
+            await story.paused_at(1, 5, old=10)
+            story.image("third")
+            await driver.until(lambda: "please rollback first" in story.status["message"])
+            story.image("new")
+            await driver.until(lambda: "manually confirm" in story.status["message"])
+            await story.paused_at(1, 5, old=10)
+            story.approve()
+            await story.paused_at(2, 10, old=10)
+            story.approve()
+            await story.completed()
+
+    @pytest.mark.parametrize("shelf", BLUE_GREEN)
     async def test_a_bad_version_takes_nothing_from_the_old_one(self, shelf: str) -> None:
         async with cluster(nodes(3)) as driver:
             story = Story(driver, shelf)
