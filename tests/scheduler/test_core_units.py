@@ -305,8 +305,16 @@ class TestCost:
         assert "CostCeiling" in w.codes(workload)
         assert w.run() == []
 
-    def test_the_lower_ceiling_counts_and_free_room_costs_nothing(self) -> None:
+    @pytest.mark.parametrize("division", ["static", "duplicated"])
+    def test_where_the_policy_fixes_the_numbers_no_ceiling_holds_and_that_is_said(self, division: str) -> None:
+        w = world(node("own", 1), virtual("vk", 20), ceiling=0.25, division=division)
+        workload = asking("web", 9, unit("idc"), unit("eci"))
+        w.want(workload)
+        w.run()
+        assert (w.placed(workload), w.placement(workload).pending) == ({"idc": 9}, 0)
+        assert "FixedByPolicy" in w.codes(workload)
 
+    def test_the_lower_ceiling_counts_and_free_room_costs_nothing(self) -> None:
         w = world(node("own", 5), virtual("vk", 20), ceiling=99.0)
         workload = replace(asking("web", 9, unit("idc"), unit("eci")), ceiling=0.0)
         w.want(workload)

@@ -14,8 +14,7 @@ from services.scheduler.core.records import SHORTFALL
 
 def decide(case: Case) -> None:
     """Sets every member's number."""
-    if case.request is not None:
-        say_fixed(case)
+    say_fixed(case)
     if case.policy.division == "duplicated":
         keep_lost(case)
     moving.leave(case)
@@ -37,7 +36,11 @@ def decide(case: Case) -> None:
 
 
 def say_fixed(case: Case) -> None:
-    case.because("FixedByPolicy", "the policy fixes each member's replicas: nothing can be moved")
+    """What is asked for in vain where the policy fixes the numbers."""
+    if case.request is not None:
+        case.because("FixedByPolicy", "the policy fixes each member's replicas: nothing can be moved")
+    if case.ceiling is not None:
+        case.because("FixedByPolicy", "the policy fixes each member's replicas: no ceiling of cost holds for them")
 
 
 def keep_lost(case: Case) -> None:

@@ -10,8 +10,7 @@ from services.scheduler.core.drafts import Case
 
 
 def decide(case: Case) -> None:
-    if case.request is not None:
-        fixed.say_fixed(case)
+    fixed.say_fixed(case)
     duplicated = case.policy.division == "duplicated"
     going = {draft.member for draft in case.drafts.values() if not draft.present}  # until the old Job is gone there
     names = [name for name in fixed.members_of(case) if name not in going]
