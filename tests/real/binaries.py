@@ -1,7 +1,8 @@
 """The programs of a real control plane: found where the envtest convention puts them, or built once from their modules.
 
-    python -m tests.real.binaries            what is missing is built, which takes minutes; prints the folder
-    python -m tests.real.binaries --check    builds nothing; ends with 1 and says what is missing
+    python -m tests.real.binaries [--jobs N]    builds what is missing, which takes minutes; prints the folder
+
+It ends with 1 where something is missing and cannot be built, and says what.
 
 KUBEBUILDER_ASSETS names a folder that comes first. The rest is built into a cache, one folder per set of versions:
 BRIM_KUBE_CACHE, else `brim` in the user's cache folder. The versions are those of `kubernetes/go.mod`.
@@ -9,10 +10,12 @@ BRIM_KUBE_CACHE, else `brim` in the user's cache folder. The versions are those 
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -78,19 +81,19 @@ def _in(folders: list[Path], name: str) -> Path | None:
     return next((path for folder in folders if os.access(path := folder / name, os.X_OK)), None)
 
 
-def build(say: Callable[[str], None]) -> Binaries:
-    """Build what `find` does not find. Raises Missing where Go is not there, or fails."""
+def build(say: Callable[[str], None], jobs: int = 1) -> Binaries:
+    """Build what `find` does not find. jobs: compilers at once. Raises Missing where Go is not there, or fails."""
     folder = cache()
     folders = [Path(assets)] if (assets := os.environ.get("KUBEBUILDER_ASSETS")) else []
     for name, package in PACKAGES.items():
         if _in([*folders, folder], name) is None:
             say(f"building {name} from {package} …")
-            _build(package, folder / name)
+            _build(package, folder / name, jobs)
     return find()
 
 
-def _build(package: str, target: Path) -> None:
-    """One package at a time, at the lowest priority: a machine that people work at stays usable."""
+def _build(package: str, target: Path, jobs: int) -> None:
+    """At a low priority: a machine that people work at stays usable."""
     go = shutil.which("go")
     if go is None:
         raise Missing(f"{target.name} is not there, and cannot be built: Go is not on the PATH")
@@ -99,7 +102,7 @@ def _build(package: str, target: Path) -> None:
     major, minor, _ = version().split(".")
     about = {"gitVersion": f"v{version()}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     stamps = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in about.items())
-    command = [go, "build", "-p", "1", "-trimpath", f"-ldflags=-s -w {stamps}", "-o", str(draft), package]
+    command = [go, "build", "-p", str(jobs), "-trimpath", f"-ldflags=-s -w {stamps}", "-o", str(draft), package]
     if nice := shutil.which("nice"):
         command = [nice, "-n", "15", *command]
     environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
@@ -112,9 +115,13 @@ def _build(package: str, target: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def main(arguments: list[str]) -> int:
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.real.binaries", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1, help="compilers at once")
+    jobs = parser.parse_args().jobs
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing half-built stays, no compiler goes on
     try:
-        found = find() if arguments == ["--check"] else build(lambda line: print(line, file=sys.stderr, flush=True))
+        found = build(lambda line: print(line, file=sys.stderr, flush=True), jobs)
     except Missing as error:
         print(error, file=sys.stderr)
         return 1
@@ -123,4 +130,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
