@@ -153,6 +153,9 @@ class TelemetrySettings(Section):
         Field(ge=0.0, le=1.0),
         why("share", "Share of new traces that are kept; a trace that others began is kept as they say."),
     ] = 1.0
+    jaeger: Annotated[
+        str, why("address", "Jaeger's query service, http://jaeger:16686: `brim trace` reads traces there.")
+    ] = ""
 
 
 class InventorySettings(Section):

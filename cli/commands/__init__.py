@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "ceiling": Entry("ceiling", "Bound what a workload may cost per hour"),
     "describe": Entry("describe", "Show all that is known of one object"),
     "explain": Entry("explain", "Say why replicas are where they are, or pending"),
+    "trace": Entry("trace", "Show how a wish became running pods, step by step"),
     "plan": Entry("plan", "Show what would be decided, changing nothing"),
     "cordon": Entry("members", "Give a member no new replicas"),
     "uncordon": Entry("members", "Let a member have replicas again"),
