@@ -8,7 +8,7 @@ TEST_WORKERS ?= 4
 
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-package test-real real-binaries wheel check format schema lock bench clean
+.PHONY: help install demo up test test-package test-real test-jaeger real-binaries wheel check format schema lock bench clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ wheel: $(VENV)/.runtime ## Build the wheel of the last commit into dist, the sam
 test-real: $(VENV)/.dev ## The contract and the scenarios against real Kubernetes control planes
 	@$(BIN)/python -m tests.real.binaries || true
 	$(BIN)/python -m pytest -m real tests/real
+
+test-jaeger: $(VENV)/.dev ## Traces read back from a real Jaeger (needs Go; built once, in some minutes)
+	@$(BIN)/python -m tests.jaeger.running || true
+	$(BIN)/python -m pytest -m jaeger tests/jaeger
 
 real-binaries: $(VENV)/.dev ## Build the control planes' programs into a cache (needs Go; minutes, once)
 	$(BIN)/python -m tests.real.binaries

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,6 +10,7 @@ import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from shared.errors import Retryable
+from shared.http import body_of
 
 TIMEOUT = aiohttp.ClientTimeout(total=10.0, connect=5.0)
 LARGEST = 32 * 1024 * 1024  # bytes of an answer that is read
@@ -21,7 +22,7 @@ class JaegerUnavailable(Retryable):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """begin, end: Unix seconds. parent_id: empty for a root. links: trace ids. error: why it failed, if it did."""
+    """begin, end: Unix seconds. parent_id: empty for a root. links: ids of other traces. error: why it failed."""
 
     service: str
     name: str
@@ -47,7 +48,7 @@ async def spans_of(url: str, trace_id: str) -> list[Span]:
     address = f"{url.rstrip('/')}/api/traces/{trace_id}"
     try:
         async with aiohttp.ClientSession(timeout=TIMEOUT) as session, session.get(address) as response:
-            body = await response.content.read(LARGEST)
+            body = await body_of(response, LARGEST)
     except (aiohttp.ClientError, TimeoutError) as error:
         raise JaegerUnavailable(f"{address} does not answer: {type(error).__name__}") from error
     except ValueError as error:
@@ -122,13 +123,14 @@ def _span(span: _Span, processes: Mapping[str, _Process]) -> Span:
         parent_id=_parent(span),
         begin=begin,
         end=begin + span.duration / 1e6,
-        links=tuple(link.traceID for link in span.references if link.refType == "FOLLOWS_FROM"),
+        links=tuple(link.traceID for link in span.references if link.traceID != span.traceID),
         attributes={key: value for key, value in tags.items() if key.startswith("brim.")},
         error=str(tags.get("otel.status_description") or tags.get("error.type") or "") if tags.get("error") else "",
     )
 
 
 def _parent(span: _Span) -> str:
-    """The first reference of the same trace that is no link."""
-    parents: Sequence[_Reference] = span.references
-    return next((p.spanID for p in parents if p.refType == "CHILD_OF" and p.traceID == span.traceID), "")
+    """A parent that is linked to as well is told only once, as a link."""
+    own = [reference for reference in span.references if reference.traceID == span.traceID]
+    parents = [reference for reference in own if reference.refType == "CHILD_OF"] or own
+    return parents[0].spanID if parents else ""

@@ -10,6 +10,7 @@ import aiohttp
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.errors import Permanent, Retryable
+from shared.http import body_of
 
 TIMEOUT = aiohttp.ClientTimeout(total=10.0, connect=5.0)
 LARGEST = 1024 * 1024  # bytes of an answer that is read
@@ -66,7 +67,7 @@ class Prometheus:
         address = url.rstrip("/") + "/api/v1/query"
         try:
             async with self._session.post(address, data={"query": query}) as response:
-                body = await response.content.read(LARGEST)
+                body = await body_of(response, LARGEST)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise PrometheusUnavailable(f"{address} does not answer: {type(error).__name__}") from error
         except ValueError as error:

@@ -45,6 +45,7 @@ async def test_a_day_with_the_command_line(tmp_path: Path) -> None:
         await _scale(brim, play)
         await _cordon(brim)
         await _stories(brim, play)
+        await _trace(brim)
         await _not_found(brim)
         await _delete(brim, play)
 
@@ -245,6 +246,16 @@ async def _cordon(brim: CommandLine) -> None:
         1,
         "Error: the fleet has no member 'nowhere': its members are ack, idc\n",
     )
+
+
+async def _trace(brim: CommandLine) -> None:
+    """Out of the streams: no Jaeger is named here."""
+    result = await brim("trace", "deploy/qwen3", "-n", "test")
+    assert result.status == 0, result.err
+    steps = ["Deployment test/qwen3", "wish accepted", "decide: ", "applied in idc", "running"]
+    assert [step for step in steps if step not in result.out] == []
+    unknown = await brim("trace", "deploy/qwen3", "-n", "test", "--id", "0af7651916cd43dd8448eb211c80319c")
+    assert (unknown.status, "BRIM_TELEMETRY__JAEGER" in unknown.err) == (1, True)
 
 
 async def _stories(brim: CommandLine, play: Play) -> None:

@@ -117,10 +117,10 @@ class ControlPlane:
         """Returns once the API is ready and the controllers, if any, work. Raises RuntimeError with a log's end."""
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "tokens.csv").write_text(f"{TOKEN},administrator,administrator,system:masters\n")
-        etcd = _free_port()
+        etcd = free_port()
         self._run("etcd", self._etcd(etcd))
         self._wait("etcd", lambda: _answer(f"http://{HOST}:{etcd}/readyz"))
-        self._port = _free_port()
+        self._port = free_port()
         kubeconfig({self.name: self}, self._kubeconfig)
         self._run("kube-apiserver", self._api_server(etcd))
         self.ready()
@@ -222,7 +222,7 @@ class ControlPlane:
         }
 
     def _kwok(self) -> dict[str, object]:
-        port = _free_port()
+        port = free_port()
         return {
             "kubeconfig": self._kubeconfig,
             "config": STAGES,
@@ -277,7 +277,7 @@ def _answer(url: str, *, token: str = "") -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,15 +24,21 @@ async def server(answer: Any, status: int = 200) -> AsyncIterator[tuple[str, lis
         body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         return web.Response(body=body, status=status, content_type="application/json")
 
+    async with serving("POST", "/api/v1/query", query) as url:
+        yield url, asked
+
+
+@asynccontextmanager
+async def serving(method: str, path: str, handler: Any) -> AsyncIterator[str]:
     app = web.Application()
-    app.router.add_post("/api/v1/query", query)
+    app.router.add_route(method, path, handler)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     try:
         host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}", asked
+        yield f"http://{host}:{port}"
     finally:
         await runner.cleanup()
 
@@ -83,3 +90,17 @@ async def test_a_server_that_is_away() -> None:
     async with Prometheus.connect() as prometheus:
         with pytest.raises(PrometheusUnavailable):
             await prometheus.value("http://127.0.0.1:9", "up")
+
+
+async def test_an_answer_that_arrives_in_pieces_is_read_whole() -> None:
+    async def query(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in json.dumps(SCALAR).partition("scalar"):
+            await response.write(piece.encode())
+            await asyncio.sleep(0)
+        await response.write_eof()
+        return response
+
+    async with serving("POST", "/api/v1/query", query) as url, Prometheus.connect() as prometheus:
+        assert await prometheus.value(url, "sum(up)") == 2.5
