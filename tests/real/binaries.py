@@ -11,16 +11,15 @@ BRIM_KUBE_CACHE, else `brim` in the user's cache folder. The versions are those 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
-import re
-import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.real import golang
+from tests.real.golang import Missing
 
 MODULE = Path(__file__).with_name("kubernetes")
 PACKAGES = {
@@ -31,10 +30,6 @@ PACKAGES = {
     "kwok": "sigs.k8s.io/kwok/cmd/kwok",
 }
 BUILD = "make real-binaries"
-
-
-class Missing(Exception):
-    """Some of the programs are not there; the message says which, and what helps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +44,12 @@ class Binaries:
 
 def version() -> str:
     """Of Kubernetes, as the module has it ("1.36.3")."""
-    found = re.search(r"^\s*k8s\.io/kubernetes v([\d.]+)", _module(), re.MULTILINE)
-    assert found is not None, "go.mod requires no k8s.io/kubernetes"
-    return found[1]
+    return golang.version(MODULE, "k8s.io/kubernetes")
 
 
 def cache() -> Path:
-    """The folder for just these versions: another go.mod has another."""
-    root = os.environ.get("BRIM_KUBE_CACHE")
-    if root is None:
-        root = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brim")
-    digest = hashlib.sha256(_module().encode()).hexdigest()[:8]
-    return Path(root) / f"kubernetes-{version()}-{digest}"
-
-
-def _module() -> str:
-    return (MODULE / "go.mod").read_text(encoding="utf-8")
+    """The folder for just these versions."""
+    return golang.cache(MODULE, f"kubernetes-{version()}")
 
 
 def find() -> Binaries:
@@ -88,31 +73,15 @@ def build(say: Callable[[str], None], jobs: int = 1) -> Binaries:
     for name, package in PACKAGES.items():
         if _in([*folders, folder], name) is None:
             say(f"building {name} from {package} …")
-            _build(package, folder / name, jobs)
+            golang.build(MODULE, package, folder / name, stamps=_stamps(), jobs=jobs)
     return find()
 
 
-def _build(package: str, target: Path, jobs: int) -> None:
-    """At a low priority: a machine that people work at stays usable."""
-    go = shutil.which("go")
-    if go is None:
-        raise Missing(f"{target.name} is not there, and cannot be built: Go is not on the PATH")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
+def _stamps() -> str:
+    """What the programs say of themselves; without it the API server would call itself 0.0."""
     major, minor, _ = version().split(".")
     about = {"gitVersion": f"v{version()}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
-    stamps = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in about.items())
-    command = [go, "build", "-p", str(jobs), "-trimpath", f"-ldflags=-s -w {stamps}", "-o", str(draft), package]
-    if nice := shutil.which("nice"):
-        command = [nice, "-n", "15", *command]
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
-    try:
-        done = subprocess.run(command, cwd=MODULE, env=environment, check=False)
-        if done.returncode:
-            raise Missing(f"{target.name} could not be built: see above")
-        draft.replace(target)  # whole or not at all: others may look for it at this moment
-    finally:
-        draft.unlink(missing_ok=True)
+    return " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in about.items())
 
 
 def main() -> int:

@@ -293,7 +293,7 @@ async def test_a_newer_leaders_placement_makes_this_one_step_back(stage) -> None
         await stage.bus.publish(subjects.submit("scale"), Scale(ref=stage.WEB, replicas=3).encode())
         after = await stage.until({"idc": 3})
         assert newer.order < after.order
-        assert context.health.ready
+        await stage.eventually(lambda: context.health.ready)  # it may begin once more behind its own placement
 
 
 async def test_a_bus_that_goes_away_in_the_middle_of_a_scale_out(
