@@ -66,9 +66,7 @@ def test_the_wheel_holds_all_that_runs_and_nothing_else(wheel: Path) -> None:
     assert {"brim", "kubectl-brim", "kubectl-amc"} <= {line.partition(" =")[0] for line in scripts.splitlines()}
 
 
-@pytest.mark.skipif(
-    not os.environ.get("BRIM_TEST_PACKAGE"), reason="slow, and needs a package index: make test-package"
-)
+@pytest.mark.skipif(not os.environ.get("TEST_PACKAGE"), reason="slow, and needs a package index: make test-package")
 def test_in_an_empty_environment_the_demo_plays(wheel: Path, tmp_path: Path) -> None:
     """With nothing on the PATH but the system, as for somebody who has just heard of brim."""
     venv.create(tmp_path / "env", with_pip=True)

@@ -5,7 +5,7 @@
 It ends with 1 where something is missing and cannot be built, and says what.
 
 KUBEBUILDER_ASSETS names a folder that comes first. The rest is built into a cache, one folder per set of versions:
-BRIM_KUBE_CACHE, else `brim` in the user's cache folder. The versions are those of `kubernetes/go.mod`.
+TEST_PROGRAMS_CACHE, else `brim` in the user's cache folder. The versions are those of `kubernetes/go.mod`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def version(module: Path, path: str) -> str:
 
 def cache(module: Path, name: str) -> Path:
     """The folder for just these versions: another go.mod has another."""
-    root = os.environ.get("BRIM_KUBE_CACHE")
+    root = os.environ.get("TEST_PROGRAMS_CACHE")
     if root is None:
         root = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brim")
     digest = hashlib.sha256(_text(module).encode()).hexdigest()[:8]
