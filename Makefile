@@ -61,13 +61,15 @@ check: $(VENV)/.dev ## Static checks: format, lint, types, imports, generated fi
 	$(BIN)/mypy $(addprefix -p ,$(PACKAGES))
 	$(BIN)/lint-imports
 	$(BIN)/python -m shared.contracts.generate --check
+	$(BIN)/python -m tests.docs.metrics_page --check
 
 format: $(VENV)/.dev ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-schema: $(VENV)/.dev ## Write the generated schemas and message pages anew
+schema: $(VENV)/.dev ## Write the generated schemas and pages anew
 	$(BIN)/python -m shared.contracts.generate
+	$(BIN)/python -m tests.docs.metrics_page
 
 lock: ## Resolve the dependencies anew (needs uv on the PATH)
 	uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Generic, TypeVar
 
@@ -101,6 +102,16 @@ class Histogram(_Series[_Histogram]):
             self.observe(perf_counter() - begin, **labels)
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A metric as Prometheus knows it; of a histogram there are `_bucket`, `_sum` and `_count`."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    documentation: str
+
+
 class Metrics:
     """The metrics of one service. Each has a registry of its own, so that services can share a process."""
 
@@ -109,6 +120,7 @@ class Metrics:
         self._prefix = f"brim_{service.replace('-', '_')}_"
         self._registry = CollectorRegistry()
         self._labelled: list[tuple[_Counter | _Gauge | _Histogram, _Labels]] = []
+        self.described: list[Described] = []
 
     def _name(self, name: str) -> str:
         if not _NAME.fullmatch(name):
@@ -118,11 +130,13 @@ class Metrics:
     def counter(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
         """Counts up. Its name gets `_total` at the end."""
         metric = _Counter(self._name(name), documentation, labels, registry=self._registry)
+        self.described.append(Described(self._name(name) + "_total", "counter", tuple(labels), documentation))
         return Counter(metric, self._labels(metric, labels))
 
     def gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
         """A value that goes up and down."""
         metric = _Gauge(self._name(name), documentation, labels, registry=self._registry)
+        self.described.append(Described(self._name(name), "gauge", tuple(labels), documentation))
         return Gauge(metric, self._labels(metric, labels))
 
     def histogram(
@@ -134,6 +148,7 @@ class Metrics:
     ) -> Histogram:
         """A distribution; the default buckets are real seconds from half a millisecond to a minute."""
         metric = _Histogram(self._name(name), documentation, labels, registry=self._registry, buckets=tuple(buckets))
+        self.described.append(Described(self._name(name), "histogram", tuple(labels), documentation))
         return Histogram(metric, self._labels(metric, labels))
 
     def _labels(self, metric: _Counter | _Gauge | _Histogram, names: Sequence[str]) -> _Labels:
