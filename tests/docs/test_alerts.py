@@ -1,0 +1,48 @@
+"""deploy/prometheus/alerts.yaml asks for metrics that there are, with labels that they have."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shared.metrics import Described, Metrics
+from tests.docs.metrics_page import SERVICES
+
+FILE = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yaml"
+RULES: list[dict[str, Any]] = [rule for group in yaml.safe_load(FILE.read_text())["groups"] for rule in group["rules"]]
+
+
+def exposed() -> dict[str, Described]:
+    """Metrics by the names of their series."""
+    found: dict[str, Described] = {}
+    for name, build in SERVICES.items():
+        metrics = Metrics(name)
+        build(metrics)
+        for one in metrics.described:
+            suffixes = ("_bucket", "_sum", "_count") if one.kind == "histogram" else ("",)
+            found |= {one.name + suffix: one for suffix in suffixes}
+    return found
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_an_alert_can_fire_and_says_what_to_do(rule: dict[str, Any]) -> None:
+    series = re.findall(r"brim_\w+", rule["expr"])
+    assert series, "it looks at nothing of brim's"
+    assert set(series) <= exposed().keys()
+    grouped = {label for labels in re.findall(r"by \(([^)]*)\)", rule["expr"]) for label in labels.split(", ")}
+    made = set(re.findall(r'label_replace\(.*?, "(\w+)", ', rule["expr"]))
+    had = {label for name in series for label in exposed()[name].labels} | made | {"le"}
+    assert grouped <= had
+    text = " ".join(rule["annotations"].values())
+    assert set(re.findall(r"\$labels\.(\w+)", text)) <= grouped
+    assert rule["labels"]["severity"] in ("warning", "critical")
+    assert rule["annotations"].keys() == {"summary", "description"}
+
+
+def test_no_alert_has_the_name_of_another() -> None:
+    names = [rule["alert"] for rule in RULES]
+    assert len(set(names)) == len(names)
