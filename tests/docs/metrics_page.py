@@ -30,6 +30,18 @@ never the name of a workload or a pod; beyond 2,000 sets of a metric the rest co
 """
 
 
+def exposed() -> dict[str, Described]:
+    """Metrics by the names of their series."""
+    found: dict[str, Described] = {}
+    for name, build in SERVICES.items():
+        metrics = Metrics(name)
+        build(metrics)
+        for one in metrics.described:
+            suffixes = ("_bucket", "_sum", "_count") if one.kind == "histogram" else ("",)
+            found |= {one.name + suffix: one for suffix in suffixes}
+    return found
+
+
 def page() -> str:
     return HEAD + "".join(_section(name) for name in SERVICES)
 

@@ -9,23 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from shared.metrics import Described, Metrics
-from tests.docs.metrics_page import SERVICES
+from tests.docs.metrics_page import exposed
 
 FILE = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yaml"
 RULES: list[dict[str, Any]] = [rule for group in yaml.safe_load(FILE.read_text())["groups"] for rule in group["rules"]]
-
-
-def exposed() -> dict[str, Described]:
-    """Metrics by the names of their series."""
-    found: dict[str, Described] = {}
-    for name, build in SERVICES.items():
-        metrics = Metrics(name)
-        build(metrics)
-        for one in metrics.described:
-            suffixes = ("_bucket", "_sum", "_count") if one.kind == "histogram" else ("",)
-            found |= {one.name + suffix: one for suffix in suffixes}
-    return found
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
