@@ -22,7 +22,6 @@ class SchedulerMetrics:
         self._lost = metrics.counter("publishes_lost", "Placements that could not be stored, by error", ("code",))
         self._snapshots = metrics.counter("snapshots_asked", "Snapshots asked for after a gap", ("member",))
         self.pending = metrics.gauge("pending_replicas", "Replicas that fit nowhere now")
-        self.unbound = metrics.gauge("unbound_replicas", "Replicas placed whose pods were not seen ready yet")
         self.workloads = metrics.gauge("workloads", "Objects that are desired")
         self.in_flight = metrics.gauge("placements_in_flight", "Placements sent and not acknowledged yet")
         self._pods = metrics.counter("pod_decisions", "Decisions about pods, by unit and reason", ("unit", "code"))
