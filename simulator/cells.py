@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.clock import parse_rfc3339
 from simulator import selectors
-from simulator.objects import Object, spec
+from simulator.objects import Object, spec, status
 
 Cells = list[Any]
 
@@ -51,6 +51,15 @@ def duration(seconds: float) -> str:
     if years < 2:
         return f"{days}d"
     return f"{years}y{days % 365}d" if years < 8 and days % 365 else f"{years}y"
+
+
+def scheduled(obj: Object) -> Cells:
+    """What a DaemonSet's status counts, of Kubernetes' own and of Kruise's."""
+    counted = (
+        *("desiredNumberScheduled", "currentNumberScheduled", "numberReady"),
+        *("updatedNumberScheduled", "numberAvailable"),
+    )
+    return [status(obj).get(name, 0) for name in counted]
 
 
 def born(obj: Object, now: float) -> str:

@@ -6,7 +6,7 @@ Names, order and wording are those of Kubernetes' printers; a column with priori
 from __future__ import annotations
 
 from shared.clock import parse_rfc3339
-from simulator.cells import Cells, Printer, age, born, columns, containers, duration, selector
+from simulator.cells import Cells, Printer, age, born, columns, containers, duration, scheduled, selector
 from simulator.kruise import columns as kruise
 from simulator.objects import Object, condition, deleting, labels, name, spec, status
 from simulator.resources import CONTAINER_GROUPS
@@ -110,15 +110,10 @@ def _statefulset(obj: Object, now: float) -> Cells:
 
 
 def _daemonset(obj: Object, now: float) -> Cells:
-    state = status(obj)
     inner = ((spec(obj).get("template") or {}).get("spec") or {}).get("nodeSelector") or {}
     return [
         name(obj),
-        state.get("desiredNumberScheduled", 0),
-        state.get("currentNumberScheduled", 0),
-        state.get("numberReady", 0),
-        state.get("updatedNumberScheduled", 0),
-        state.get("numberAvailable", 0),
+        *scheduled(obj),
         ",".join(f"{key}={value}" for key, value in inner.items()) or "<none>",
         born(obj, now),
         *containers(obj),

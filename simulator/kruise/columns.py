@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from simulator.cells import Cells, Printer, age, born, columns, containers
+from simulator.cells import Cells, Printer, age, born, columns, containers, scheduled
 from simulator.objects import Object, name, spec, status
 
 
 def _advanced_daemonset(obj: Object, now: float) -> Cells:
-    state = status(obj)
     return [
         name(obj),
-        state.get("desiredNumberScheduled", 0),
-        state.get("currentNumberScheduled", 0),
-        state.get("numberReady", 0),
-        state.get("updatedNumberScheduled", 0),
-        state.get("numberAvailable", 0),
+        *scheduled(obj),
         born(obj, now),
         *containers(obj),
     ]

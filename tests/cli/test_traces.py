@@ -119,7 +119,7 @@ def test_a_step_as_json_keeps_all() -> None:
     step = Step("decide", "scheduler", 100.0, 0.5, ("note",), (Step("apply", "executor", 101.0),))
     found = as_json(step)
     assert (found["what"], found["seconds"], found["notes"]) == ("decide", 0.5, ["note"])
-    assert [child["what"] for child in found["children"]] == ["apply"]  # type: ignore[union-attr,index,call-overload]
+    assert [child["what"] for child in found["children"]] == ["apply"]
 
 
 def test_durations_are_short() -> None:

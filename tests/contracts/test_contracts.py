@@ -49,7 +49,7 @@ def requirements(draw: st.DrawFn) -> Requirement:
     """Values where the operator takes some."""
     operator = draw(st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]))
     values = draw(st.lists(st.text(), min_size=1, max_size=3)) if operator in ("In", "NotIn") else ()
-    return Requirement(key=draw(st.text(min_size=1)), operator=operator, values=tuple(values))  # type: ignore[arg-type]
+    return Requirement(key=draw(st.text(min_size=1)), operator=operator, values=tuple(values))
 
 
 def anything(annotation: Any, depth: int = 0) -> st.SearchStrategy[Any]:

@@ -75,7 +75,7 @@ def policy(
 
 def deployment(name: str, replicas: int, *, namespace: str = "default", **more: object) -> JsonObject:
     """Of pods as `pod` makes them."""
-    template = pod(name, namespace=namespace, **more)  # type: ignore[arg-type]
+    template = pod(name, namespace=namespace, **more)
     template = {key: value for key, value in template.items() if key in ("metadata", "spec")}
     metadata = template["metadata"]
     assert isinstance(metadata, dict)

@@ -96,7 +96,7 @@ class Show:
     async def release(self, version: str, *, ready: bool = True, **spec: Any) -> None:
         """Apply another version of the example's Deployment."""
         manifest = versions.version(FILES[self.app], f"{IMAGES[self.app]}:{version}", ready=ready)
-        await self.apply(changed(manifest, **spec))  # type: ignore[arg-type]
+        await self.apply(changed(manifest, **spec))
 
     async def rollout(self, verb: str, what: str, *more: str, expect: int = 0) -> Result:
         result = await self.brim("rollout", verb, what, "-n", "demo", *more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -84,10 +85,14 @@ async def first_at_home(play: Play, home: Inside) -> bool:
     """Whether new pods of the team run on the machine: soon, as inventory tells of a namespace a moment later."""
     for name in (f"newer-{number}" for number in range(9)):
         await home.create(pod(name, namespace="team", cpu="100m"))
-        await play.eventually(lambda: any(home.runs(name, node, "team") for node in (MACHINE, VIRTUAL)))  # noqa: B023
+        await play.eventually(partial(runs_somewhere, home, name))
         if home.runs(name, MACHINE, "team"):
             return True
     return False
+
+
+def runs_somewhere(home: Inside, name: str) -> bool:
+    return any(home.runs(name, node, "team") for node in (MACHINE, VIRTUAL))
 
 
 async def test_what_brim_leaves_alone_it_names(tmp_path: Path) -> None:

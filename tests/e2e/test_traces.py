@@ -79,7 +79,7 @@ async def test_a_wish_is_followed_from_being_asked_for_until_its_pods_run(tmp_pa
     assert not trace.implausible(begun, time.time()), trace
 
     (decided, *_) = trace.find(DECIDE, cause="scaled")
-    says = dict(decided.attributes)  # type: ignore[call-overload]
+    says = dict(decided.attributes)
     assert set(says["brim.shares"]) == {"idc: 2", "ack: 2"}, trace
     assert list(says["brim.room"]) == [
         "idc: tier 1, free 0, elastic 0, virtual 0, given 0",
@@ -114,5 +114,5 @@ async def test_a_stuck_replica_is_followed_from_its_condition_to_its_replacement
     (root,) = trace.roots
     assert root.name.startswith("observe "), trace
     assert not trace.implausible(begun, time.time()), trace
-    assert trace.spans[0].trace_id != applied.spans[0].trace_id  # type: ignore[attr-defined]
-    assert applied.spans[0].trace_id in root.links, trace  # type: ignore[attr-defined]
+    assert trace.spans[0].trace_id != applied.spans[0].trace_id
+    assert applied.spans[0].trace_id in root.links, trace

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import yaml
 
 from tests.real import golang
 from tests.real.control_plane import HOST, Program, free_port
+from tests.real.waiting import until
 
 MODULE = Path(__file__).with_name("module")
 PACKAGE = "github.com/jaegertracing/jaeger/cmd/jaeger"
@@ -85,12 +85,11 @@ def _config(otlp: str, query: str) -> dict[str, object]:
 
 
 def _wait(program: Program, url: str) -> None:
-    deadline = time.monotonic() + START
-    while not _answers(url):
+    def answers() -> bool:
         program.check()
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"Jaeger did not start within {START:g} s: {program.said()}")
-        time.sleep(0.1)
+        return _answers(url)
+
+    until(answers, START, lambda: f"Jaeger did not start within {START:g} s: {program.said()}")
 
 
 def _answers(url: str) -> bool:

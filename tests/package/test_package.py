@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(not committed(), reason="the wheel is built of a
 def run(*command: str | Path, seconds: float, **options: object) -> str:
     """Standard output of a command that succeeds."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, **options)  # type: ignore[call-overload]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, **options)
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
     return str(done.stdout)
 

@@ -15,7 +15,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ import yaml
 
 from shared.nats_server import dying_with_us
 from tests.real.binaries import Binaries
+from tests.real.waiting import until
 
 HOST = "127.0.0.1"
 TOKEN = "administrator"  # whoever can reach the loopback may know it
@@ -159,13 +159,12 @@ class ControlPlane:
         self._programs[name].start()
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + START
-        while not condition():
+        def ready() -> bool:
             for program in self._programs.values():
                 program.check()
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{what} is not ready after {START:g} s: {self._programs[what].said()}")
-            time.sleep(0.05)
+            return condition()
+
+        until(ready, START, lambda: f"{what} is not ready after {START:g} s: {self._programs[what].said()}")
 
     # -- what each program is told -------------------------------------------------------------------------------
 

@@ -3,13 +3,13 @@ back to nothing."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from shared.contracts.base import JsonObject
 from shared.described import DescribedNode, standing_nodes
 from shared.fleet import Member
 from tests.real.control_plane import ControlPlane, call
+from tests.real.waiting import until
 
 BOOTS = "brim.test/boots"  # an annotation that kwok.yaml reads
 OWN_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
@@ -64,11 +64,7 @@ def clear(plane: ControlPlane) -> None:
 
 
 def _until_empty(plane: ControlPlane, left: Callable[[], list[str]]) -> None:
-    deadline = time.monotonic() + CLEARED
-    while found := left():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"member {plane.name} still has {', '.join(found)}")
-        time.sleep(0.05)
+    until(lambda: not left(), CLEARED, lambda: f"member {plane.name} still has {', '.join(left())}")
 
 
 def _namespaces(plane: ControlPlane) -> list[str]:

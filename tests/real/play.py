@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from cli.demo.observer import Observer, leaving, node_of
@@ -67,7 +68,10 @@ class Autoscaler:
             seen = self._observer.changes
             with suppress(MemberUnavailable):  # its API server crashed, maybe by a test's will
                 await self._look()
-            await self._observer.until(lambda: self._observer.changes != seen, 0.5)  # noqa: B023
+            await self._observer.until(partial(self._has_changed_since, seen), 0.5)
+
+    def _has_changed_since(self, seen: int) -> bool:
+        return self._observer.changes != seen
 
     async def _look(self) -> None:
         pods = [entry.manifest for entry in self._observer.objects(PODS, member=self._member.id)]

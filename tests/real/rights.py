@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import urllib.error
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import yaml
 
 from tests.deploy.rights import documents
 from tests.real.control_plane import CA, ControlPlane, call
+from tests.real.waiting import until
 
 RBAC = "rbac.authorization.k8s.io"
 IN_FORCE = 60.0  # seconds
@@ -71,11 +71,11 @@ def both(plane: ControlPlane, folder: Path) -> Path:
         path = PLURALS[kind].format(space)
         if not exists(plane, f"{path}/brim-both"):
             call(plane, "POST", path, binding)
-    deadline = time.monotonic() + IN_FORCE
-    while not (may(plane, "watch", "", "nodes") and may(plane, "patch", "apps", "deployments")):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"the rights of deploy/rbac are not in force in {plane.name} after {IN_FORCE:g} s")
-        time.sleep(0.05)
+    until(
+        lambda: may(plane, "watch", "", "nodes") and may(plane, "patch", "apps", "deployments"),
+        IN_FORCE,
+        lambda: f"the rights of deploy/rbac are not in force in {plane.name} after {IN_FORCE:g} s",
+    )
     return account(plane, "executor", folder)
 
 

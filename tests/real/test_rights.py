@@ -100,7 +100,7 @@ def pod(name: str, namespace: str = "default", *, labels: JsonObject | None = No
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": namespace, "labels": labels or {}},
-        "spec": {"containers": [{"name": "main", "image": "busybox"}], **spec},  # type: ignore[dict-item]
+        "spec": {"containers": [{"name": "main", "image": "busybox"}], **spec},
     }
 
 
@@ -134,7 +134,7 @@ async def test_pods_that_ask_for_eci_by_label_go_to_brims_scheduler(granted: Con
     await in_force(granted)
     sent, left = (DEFAULT_SCHEDULER, YES), ("default-scheduler", "")
     daemon = pod("p", "team")
-    daemon["metadata"]["ownerReferences"] = [  # type: ignore[index,call-overload]
+    daemon["metadata"]["ownerReferences"] = [
         {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u", "controller": True}
     ]
     assert create(granted, pod("p")) == left

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import Any
 
@@ -16,7 +15,7 @@ from services.scheduler.intake.intake import read_manifests
 from services.scheduler.intake.known import Known
 from services.scheduler.normalise import workload_of
 from services.scheduler.rollouts import KruiseRollouts
-from shared.contracts.desired import Desired
+from tests.scheduler.intake_world import IntakeWorld
 
 HALF_THEN_ALL = [{"replicas": "50%"}, {"replicas": "100%"}]
 
@@ -49,21 +48,11 @@ class Fleet:
     def __init__(self) -> None:
         self.known = Known()
         self.rollouts = KruiseRollouts(self.known)
-        self._sequence = itertools.count(1)
+        self._intake = IntakeWorld(self.known, "Rollout", self.rollouts.take)
 
     def apply(self, *manifests: dict[str, Any]) -> list[str]:
         """Names of the workloads to be looked at again."""
-        again: list[Desired] = []
-        for manifest in manifests:
-            verdict = changes.apply(
-                read_manifests(json.dumps(manifest).encode()), self.known, Stamp(1.0, 1, lambda: "u")
-            )
-            assert verdict.faults == []
-            for write in verdict.writes:
-                self.known.put(write.desired, next(self._sequence))
-                if write.desired.ref.kind == "Rollout":
-                    again += self.rollouts.take(write.desired)
-        return [desired.ref.name for desired in again]
+        return [desired.ref.name for desired in self._intake.apply(*manifests)]
 
     @property
     def workload(self) -> Workload:

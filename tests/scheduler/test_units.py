@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import Any
 
 import pytest
 
 from services.scheduler.core.values import Workload
-from services.scheduler.intake import changes
-from services.scheduler.intake.changes import Stamp
 from services.scheduler.intake.intake import read_manifests
 from services.scheduler.intake.known import Known
 from services.scheduler.normalise import workload_of
 from services.scheduler.units import Units
 from shared.contracts.desired import Desired
 from shared.errors import Invalid
+from tests.scheduler.intake_world import IntakeWorld
 
 ECI = {"alibabacloud.com/eci": "true"}
 
@@ -56,21 +54,11 @@ class Fleet:
     def __init__(self) -> None:
         self.known = Known()
         self.units = Units(self.known)
-        self._sequence = itertools.count(1)
+        self._intake = IntakeWorld(self.known, "ResourcePolicy", self.units.take)
 
     def apply(self, *manifests: dict[str, Any]) -> list[Desired]:
         """Returns the workloads to be looked at again."""
-        again: list[Desired] = []
-        for manifest in manifests:
-            verdict = changes.apply(
-                read_manifests(json.dumps(manifest).encode()), self.known, Stamp(1.0, 1, lambda: "u")
-            )
-            assert verdict.faults == []
-            for write in verdict.writes:
-                self.known.put(write.desired, next(self._sequence))
-                if write.desired.ref.kind == "ResourcePolicy":
-                    again += self.units.take(write.desired)
-        return again
+        return self._intake.apply(*manifests)
 
     def workload(self) -> Workload:
         desired = self.known.live(("Deployment", "apps", "test", "web"))
