@@ -25,7 +25,7 @@ from shared.errors import BrimError, BusUnavailable
 from shared.fleet import Fleet, Kubeconfig, Member
 from shared.health import Health
 from shared.nats_server import NatsServer
-from shared.service import service_context
+from shared.service import service_context, streams_in_place
 from shared.settings import Settings
 from simulator.members import Running as SimulatedMembers
 from simulator.members import run_members, write_kubeconfig
@@ -94,7 +94,7 @@ class Brim:
         while True:
             try:
                 async with service_context(name, self.settings, clock=self.clock, health=health) as context:
-                    await context.bus.ensure_streams()
+                    await streams_in_place(context)
                     await main(context)
                 log.info("%s ended and is started again", name)
             except Exception as error:

@@ -26,7 +26,7 @@ from shared.clock import Clock
 from shared.contracts.outcome import FieldFault
 from shared.contracts.submit import Answer
 from shared.documents import Document
-from shared.errors import BusUnavailable, Fault, Invalid
+from shared.errors import BusUnavailable, Fault, Invalid, NotPermitted
 from shared.settings import LogSettings, load
 
 P = ParamSpec("P")
@@ -137,7 +137,8 @@ class _Told(logging.Handler):
     """What the bus logs, as plain lines: a command that goes on must not fall silent where the server is away."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        warn(record.getMessage())
+        if getattr(record, "code", "") != NotPermitted.code:  # the command fails with these very words
+            warn(record.getMessage())
 
 
 @contextmanager

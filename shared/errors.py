@@ -3,6 +3,7 @@
 BrimError
 ├── Retryable                    the same call may succeed later; callers back off and try again
 │   ├── BusUnavailable           NATS did not answer in time or is away
+│   │   └── NotPermitted         NATS does not let this user publish or subscribe there
 │   ├── MemberUnavailable        a member's API did not answer, timed out, or answered 5xx/429
 │   ├── WriteConflict            somebody wrote first (HTTP 409, or a stale expected sequence)
 │   ├── WatchExpired             a member forgot the resourceVersion (HTTP 410); list again
@@ -55,6 +56,12 @@ class Permanent(BrimError):
 
 class BusUnavailable(Retryable):
     code = "BusUnavailable"
+
+
+class NotPermitted(BusUnavailable):
+    """Retryable: an operator gives the right at the server, and whoever asks again has it."""
+
+    code = "NotPermitted"
 
 
 class MemberUnavailable(Retryable):

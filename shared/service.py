@@ -25,7 +25,7 @@ from math import inf
 import anyio
 
 from shared import logs, telemetry
-from shared.bus import Bus
+from shared.bus import KEEPER, Bus
 from shared.clock import Clock
 from shared.errors import BrimError, Misconfigured
 from shared.health import Health
@@ -79,6 +79,14 @@ async def service_context(
     async with Bus.connect(settings.bus, name=name) as own:
         connected.append(own)
         yield ServiceContext(name, own, clock, settings, health, metrics, log)
+
+
+async def streams_in_place(context: ServiceContext) -> None:
+    """Wait for the streams, which one of the services makes: the others need no right to change them."""
+    if context.name == KEEPER:
+        await context.bus.ensure_streams(patience=inf)
+    else:
+        await context.bus.await_streams(patience=inf)
 
 
 async def root_tasks(tasks: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
@@ -148,7 +156,7 @@ async def _serve(name: str, main: Main, settings: Settings) -> None:
         health.serve(settings.health.host, settings.health.port_of(name)) as port,
         service_context(name, settings, health=health) as context,
     ):
-        await context.bus.ensure_streams(patience=inf)
+        await streams_in_place(context)
         context.log.info("%s runs; health at http://%s:%d/readyz", name, settings.health.host, port)
         await main(context)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
+from urllib.parse import unquote
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr, ValidationError
@@ -53,6 +54,12 @@ class BusSettings(Section):
     ] = ""
     user: Annotated[str, why("text", "User name, where the server asks for one.")] = ""
     password: Annotated[SecretStr, why("text", "Password of that user.")] = SecretStr("")
+    inbox_prefix: Annotated[
+        str,
+        why(
+            "subject", "Where replies arrive. Empty: `_INBOX_<user>`, so that users hear their own only, else `_INBOX`."
+        ),
+    ] = ""
     token: Annotated[SecretStr, why("text", "Token, where the server asks for one instead.")] = SecretStr("")
     credentials: Annotated[Path | None, why("file", "A .creds file (JWT and seed), where accounts are in use.")] = None
     replicas: Annotated[
@@ -82,10 +89,26 @@ class BusSettings(Section):
         """The servers' addresses for people and logs: without the user, password or token in them."""
         return ", ".join(_without_userinfo(url) for url in self.urls)
 
+    @property
+    def user_name(self) -> str:
+        """Who connects, be it that an address says so; empty where nobody does, or a token or a file stands for him."""
+        return self.user or next((name for url in self.urls if (name := _user_in(url))), "")
+
+    @property
+    def inbox(self) -> str:
+        """The subjects below it are where replies arrive."""
+        return self.inbox_prefix or (f"_INBOX_{self.user_name}" if self.user_name else "_INBOX")
+
 
 def _without_userinfo(url: str) -> str:
     scheme, separator, rest = url.rpartition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def _user_in(url: str) -> str:
+    """The user of nats://user:password@host; a name without a password is a token."""
+    name, separator, _ = url.rpartition("://")[2].rpartition("@")[0].partition(":")
+    return unquote(name) if separator else ""
 
 
 class ClockSettings(Section):

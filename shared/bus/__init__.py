@@ -16,11 +16,12 @@ from shared.bus.follow import Follower
 from shared.bus.jetstream import ConsumerInfo, StreamInfo
 from shared.bus.lease import Lease
 from shared.bus.message import Change, Message
-from shared.bus.streams import STREAMS, StreamSpec
+from shared.bus.streams import KEEPER, STREAMS, StreamSpec
 from shared.bus.view import View
 from shared.settings import BusSettings
 
 __all__ = [
+    "KEEPER",
     "STREAMS",
     "BatchHandler",
     "Bus",

@@ -49,7 +49,8 @@ class Bus:
         """Connect, waiting as long as it takes for a first server, and reconnect for ever after.
 
         name: the service, seen in the server's monitoring and in ce-source. On leaving, what was sent is
-        flushed and the connection closed.
+        flushed and the connection closed. Raises Misconfigured where the first server in reach does not take this
+        user, or lets it hear no reply; once it did, a user that is refused is tried again like a server that is away.
         """
         connection = Connection(settings, name)
         await connection.open()
@@ -73,7 +74,7 @@ class Bus:
     # -- streams ---------------------------------------------------------------------------------------------
 
     async def ensure_streams(self, *, patience: float = 0.0) -> None:
-        """Create or update every stream of `shared.bus.streams`. Idempotent; any service may call it.
+        """Create or update every stream of `shared.bus.streams`. Idempotent. In production its KEEPER alone may.
 
         patience: seconds for which a server that cannot do it yet (it starts, it has no leader) is asked again.
         From then on streams that vanish are made again, as long as this bus is connected: a server that comes back
@@ -93,6 +94,20 @@ class Bus:
         if self._upkeep is None:
             keep = upkeep.keep_streams(self._connection, replicas, window)
             self._upkeep = asyncio.create_task(keep, name="bus: upkeep of streams")
+
+    async def await_streams(self, *, patience: float = 0.0) -> None:
+        """Wait until the streams are there, which somebody else makes. patience: seconds. Raises BusUnavailable."""
+        retries, began = Retries(upkeep.ASK_AGAIN), anyio.current_time()
+        while True:
+            try:
+                await jetstream.require_streams(self._connection)
+                return
+            except BusUnavailable as error:
+                waited = anyio.current_time() - began
+                if waited >= patience:
+                    raise
+                log.log(logging.WARNING if waited > upkeep.NOTICE else logging.DEBUG, "%s", error)
+                await anyio.sleep(retries.next_delay())
 
     async def _end_upkeep(self) -> None:
         if self._upkeep is not None:
@@ -236,6 +251,7 @@ class Bus:
 
         queue: services of one queue name share the requests. on_serving: called once requests reach it. A
         BrimError of the handler becomes an error reply, any other exception is logged and answered as Internal.
+        Raises NotPermitted where the server does not let this user subscribe to it.
         """
         await endpoint.serve(
             self._connection, subject, handler, queue=queue, concurrency=concurrency, on_serving=on_serving

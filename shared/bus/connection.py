@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import anyio
@@ -23,8 +23,9 @@ from nats.aio.subscription import Subscription
 
 from shared.backoff import Backoff, Retries
 from shared.bus import headers as names
+from shared.bus import refusal
 from shared.bus.message import NO_HEADERS
-from shared.errors import BusUnavailable, Permanent, TooLarge
+from shared.errors import BusUnavailable, Misconfigured, NotPermitted, Permanent, TooLarge
 from shared.settings import BusSettings
 
 log = logging.getLogger("brim.bus")
@@ -39,12 +40,17 @@ HEADER_OVERHEAD = 16  # "NATS/1.0\r\n" and the closing "\r\n", with some room
 
 @dataclass(slots=True)
 class Subscribed:
-    """One subscription, which outlives the client that it was made with."""
+    """One subscription, which outlives the client that it was made with.
+
+    refused: set once the server said that this user may not have it.
+    """
 
     subject: str
     queue: str
     callback: Callback
     current: Subscription | None = None
+    refused: asyncio.Event = field(default_factory=asyncio.Event)
+    why: str = ""  # it was refused
 
 
 class Connection:
@@ -57,26 +63,33 @@ class Connection:
         self._closing = False
         self._usable = asyncio.Event()
         self._subscriptions: list[Subscribed] = []
-        self._pending: dict[str, asyncio.Future[Msg]] = {}
-        self._inbox = f"_INBOX.{names.unique_id()}"
+        self._pending: dict[str, tuple[str, asyncio.Future[Msg]]] = {}  # by token: where it was asked, and the answer
+        self._inbox = self.new_inbox()
         self._next = 0
         self._on_reconnect: list[Callable[[], None]] = []
         self._replacing: asyncio.Task[None] | None = None
         self._flushes: set[asyncio.Task[None]] = set()
         self._logged_at = float("-inf")
         self._last_error = ""
+        self._opened = False
+        self._refused_at: dict[tuple[str, str], float] = {}
 
     # -- life ------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Returns once connected, however long that takes."""
+        """Returns once connected, however long that takes. Raises Misconfigured where this user is not let in, or may
+        not hear answers."""
         await self._connect()
         try:
-            await self.subscribe(f"{self._inbox}.*", self._on_reply)
-        except asyncio.CancelledError:
+            replies = await self.subscribe(f"{self._inbox}.*", self._on_reply)
+            await self.flushed()
+            if replies.refused.is_set():
+                raise Misconfigured(replies.why, code=NotPermitted.code)
+        except (asyncio.CancelledError, Misconfigured):
             with anyio.CancelScope(shield=True):
                 await self.close()
             raise
+        self._opened = True
 
     async def close(self) -> None:
         """Send what is buffered, then close. Takes at most two seconds."""
@@ -107,7 +120,7 @@ class Connection:
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 await self._on_error(error)
                 await _close_quietly(client)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, Misconfigured):
                 with anyio.CancelScope(shield=True):
                     await _close_quietly(client)  # it may be half open
                 raise
@@ -150,10 +163,38 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         """nats-py reports everything here; a bus that stays away is told of once in a while only."""
         words = _words(error)
+        if (violation := refusal.violation_of(words)) is not None:
+            self._on_violation(violation)
+            return
+        sentence = f"NATS at {self._settings.shown}: {words}"
+        if refusal.is_not_let_in(words):
+            sentence = refusal.not_let_in(self._settings)
+            if not self._opened:
+                raise Misconfigured(sentence, code="NotLetIn")  # nats-py lets it through to `_connect`
         if words == self._last_error and time.monotonic() < self._logged_at + LOG_EVERY:
             return
         self._last_error, self._logged_at = words, time.monotonic()
-        log.warning("NATS at %s: %s; trying again for ever", self._settings.shown, words)
+        log.warning("%s; trying again for ever", sentence)
+
+    def _on_violation(self, violation: refusal.Violation) -> None:
+        """The server goes on; whoever waits for what it refused must hear of it, and so must an operator."""
+        why = ""
+        if violation.verb == "subscribe":
+            for subscribed in self._subscriptions:
+                if subscribed.subject.lower() == violation.subject:
+                    why = subscribed.why = refusal.not_permitted(self._settings, violation.verb, subscribed.subject)
+                    subscribed.refused.set()
+        else:
+            for subject, future in self._pending.values():
+                if subject.lower() == violation.subject and not future.done():
+                    why = refusal.not_permitted(self._settings, violation.verb, subject)
+                    future.set_exception(NotPermitted(why))
+        now = time.monotonic()
+        if now < self._refused_at.get(violation.about, float("-inf")) + LOG_EVERY:
+            return
+        self._refused_at[violation.about] = now
+        why = why or refusal.not_permitted(self._settings, violation.verb, violation.subject)
+        log.error("%s", why, extra={"code": NotPermitted.code})
 
     async def _on_disconnect(self) -> None:
         self._usable.clear()
@@ -194,6 +235,10 @@ class Connection:
     @property
     def max_payload(self) -> int:
         return self._client.max_payload
+
+    def new_inbox(self) -> str:
+        """A subject that nobody else uses, with what is below it."""
+        return f"{self._settings.inbox}.{names.unique_id()}"
 
     def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back after every reconnection. Returns what ends that."""
@@ -291,7 +336,7 @@ class Connection:
             )
 
     async def ask(self, subject: str, payload: bytes, *, headers: dict[str, str] | None = None, timeout: float) -> Msg:
-        """Send with a reply address, and wait for the answer. Raises BusUnavailable, TooLarge.
+        """Send with a reply address, and wait for the answer. Raises BusUnavailable (NotPermitted at once), TooLarge.
 
         A status of 503 (nobody listens) is returned as it is: what it means differs.
         """
@@ -301,7 +346,7 @@ class Connection:
         token = format(self._next, "x")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Msg] = loop.create_future()
-        self._pending[token] = future
+        self._pending[token] = (subject, future)
         timer = loop.call_later(timeout, _expire, future, subject, timeout)
         try:
             await self.send(subject, payload, reply=f"{self._inbox}.{token}", headers=headers)
@@ -313,12 +358,12 @@ class Connection:
                 future.exception()  # seen, even where `send` raised first
 
     async def _on_reply(self, message: Msg) -> None:
-        future = self._pending.get(message.subject.rpartition(".")[2])
+        _, future = self._pending.get(message.subject.rpartition(".")[2], (None, None))
         if future is not None and not future.done():
             future.set_result(message)
 
     def _fail_pending(self, why: str) -> None:
-        for future in self._pending.values():
+        for _, future in self._pending.values():
             if not future.done():
                 future.set_exception(BusUnavailable(why))
 

@@ -14,7 +14,7 @@ from shared.bus import headers as names
 from shared.bus.connection import NO_RESPONDERS, Connection, status_of
 from shared.bus.message import NO_HEADERS, Message
 from shared.bus.streams import template_of
-from shared.errors import BrimError, BusUnavailable, TooLarge
+from shared.errors import BrimError, BusUnavailable, NotPermitted, TooLarge
 
 log = logging.getLogger("brim.bus")
 
@@ -107,10 +107,11 @@ async def serve(
     endpoint = _Endpoint(connection, handler, concurrency)
     subscribed = await connection.subscribe(subject, endpoint.on_request, queue=queue or "")
     try:
-        if on_serving is not None:
-            await connection.flushed()
+        await connection.flushed()
+        if on_serving is not None and not subscribed.refused.is_set():
             on_serving()
-        await anyio.sleep_forever()
+        await subscribed.refused.wait()
+        raise NotPermitted(subscribed.why)
     finally:
         with anyio.CancelScope(shield=True):
             await connection.unsubscribe(subscribed)

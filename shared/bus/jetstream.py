@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from shared.bus.connection import NO_RESPONDERS, Connection, status_of
 from shared.bus.message import Message
-from shared.bus.streams import STREAMS
+from shared.bus.streams import KEEPER, STREAMS
 from shared.clock import parse_rfc3339
 from shared.errors import BrimError, BusUnavailable, NotFound, Permanent, TooLarge, WriteConflict
 
@@ -124,12 +124,24 @@ async def ensure_streams(connection: Connection, replicas: int, duplicate_window
 
 async def create_missing_streams(connection: Connection, replicas: int, duplicate_window: float) -> list[str]:
     """Create the streams that are not there; returns their names. Others are left as they are."""
+    missing = await missing_streams(connection)
+    for name in missing:
+        config = STREAMS[name].config(replicas, duplicate_window)
+        await api(connection, f"STREAM.CREATE.{name}", config, what=f"stream {name}")
+    return missing
+
+
+async def missing_streams(connection: Connection) -> list[str]:
     present = await _stream_names(connection)
-    missing = [spec for name, spec in STREAMS.items() if name not in present]
-    for spec in missing:
-        config = spec.config(replicas, duplicate_window)
-        await api(connection, f"STREAM.CREATE.{spec.name}", config, what=f"stream {spec.name}")
-    return [spec.name for spec in missing]
+    return [name for name in STREAMS if name not in present]
+
+
+async def require_streams(connection: Connection) -> None:
+    """Raises BusUnavailable where one is missing."""
+    if missing := await missing_streams(connection):
+        raise BusUnavailable(
+            f"the {KEEPER} makes the streams, and has not made {', '.join(missing)} yet: does it run?", code="NoStreams"
+        )
 
 
 async def _stream_names(connection: Connection) -> set[str]:

@@ -42,7 +42,7 @@ class Pull:
     def __init__(self, connection: Connection, stream: str, consumer: str, limit: int) -> None:
         self._connection = connection
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        self._inbox = f"_INBOX.{names.unique_id()}"
+        self._inbox = connection.new_inbox()
         self._limit = limit
         self._buffer: deque[Delivery] = deque()
         self._arrived = asyncio.Event()

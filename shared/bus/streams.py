@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+KEEPER = "scheduler"  # the service that makes and changes the streams; all others wait for them
 MIB = 1024 * 1024
 DAY = 86_400.0
 

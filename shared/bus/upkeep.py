@@ -19,6 +19,8 @@ log = logging.getLogger("brim.bus")
 
 LOOK_EVERY = 30.0  # seconds between two looks on a connection that stands
 RETRY = Backoff(base=0.1, maximum=5.0)
+ASK_AGAIN = Backoff(base=0.05, maximum=2.0)  # for streams that somebody else makes
+NOTICE = 2.0  # seconds until such a wait is worth a word
 
 
 async def keep_streams(connection: Connection, replicas: int, duplicate_window: float) -> None:

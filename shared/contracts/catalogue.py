@@ -33,6 +33,7 @@ INVENTORY: Final = "inventory"
 EXECUTOR: Final = "executor"
 DESCHEDULER: Final = "descheduler"
 CLI: Final = "CLI"
+SERVICES: Final = (INVENTORY, SCHEDULER, EXECUTOR, DESCHEDULER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,17 @@ class Channel:
     subject: str
     example: str
     purpose: str
-    writer: str
+    writers: tuple[str, ...]
     readers: tuple[str, ...]
     stream: StreamSpec | None = None
     contracts: tuple[type[Contract], ...] = ()
     manifests: bool = False
     answer: type[Contract] | None = None
+
+    @property
+    def is_request(self) -> bool:
+        """Whether its readers answer; some with an empty message."""
+        return self.stream is None and (self.answer is not None or not self.contracts)
 
     @property
     def retention(self) -> str:
@@ -85,9 +91,14 @@ def _duration(seconds: float) -> str:
 
 
 def _kept(
-    spec: StreamSpec, example: str, purpose: str, writer: str, readers: tuple[str, ...], *contracts: type[Contract]
+    spec: StreamSpec,
+    example: str,
+    purpose: str,
+    writers: tuple[str, ...],
+    readers: tuple[str, ...],
+    *contracts: type[Contract],
 ) -> Channel:
-    return Channel(spec.name, spec.template, example, purpose, writer, readers, spec, contracts)
+    return Channel(spec.name, spec.template, example, purpose, writers, readers, spec, contracts)
 
 
 def _submitted(verb: str, purpose: str, *contracts: type[Contract]) -> Channel:
@@ -96,7 +107,7 @@ def _submitted(verb: str, purpose: str, *contracts: type[Contract]) -> Channel:
         subjects.submit(verb),
         subjects.submit(verb),
         purpose,
-        PEOPLE,
+        (PEOPLE,),
         (INTAKE,),
         streams.SUBMIT,
         contracts,
@@ -112,7 +123,7 @@ def _asked(
         subject,
         subject.replace("<member>", "idc"),
         purpose,
-        PEOPLE,
+        (PEOPLE,),
         (served_by,),
         contracts=(contract,) if contract else (),
         manifests=contract is None,
@@ -142,7 +153,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         "brim.snapshot.<member>",
         subjects.snapshot("idc"),
         "Asks for a new capacity snapshot of one member, and waits until it is on CAPACITY. Both messages are empty.",
-        SCHEDULER,
+        (SCHEDULER,),
         (INVENTORY,),
     ),
     _submitted("apply", "Manifests that must not get lost; refused ones land in REJECTED."),
@@ -154,7 +165,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         streams.DESIRED,
         subjects.desired(_REF),
         "What people want, as accepted and normalised. A refused message never displaces a good one.",
-        INTAKE,
+        (INTAKE,),
         (SCHEDULER, INVENTORY, EXECUTOR, CLI),
         Desired,
     ),
@@ -162,16 +173,16 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         streams.REVISION,
         subjects.revision(examples.UID, 1),
         "Superseded pod templates, while a placement names them.",
-        INTAKE,
-        (EXECUTOR, SCHEDULER),
+        (INTAKE,),
+        (EXECUTOR, SCHEDULER, CLI),
         Revision,
     ),
     _kept(
         streams.CAPACITY,
         subjects.capacity("idc"),
         "A member's room: a snapshot replaces everything before it, numbered deltas follow, heartbeats between.",
-        INVENTORY,
-        (SCHEDULER,),
+        (INVENTORY,),
+        (SCHEDULER, INVENTORY, CLI),
         Snapshot,
         Delta,
         Heartbeat,
@@ -180,23 +191,23 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         streams.PODS,
         subjects.pod("idc", "test", "qwen3-5665b88779-7k2xw"),
         "Pods that brim binds to nodes itself, bound ones that count for constraints, and serverless instances.",
-        INVENTORY,
-        (SCHEDULER, CLI),
+        (INVENTORY,),
+        (SCHEDULER, INVENTORY, CLI),
         Pod,
     ),
     _kept(
         streams.STATUS,
         subjects.status("ack", _REF),
         "How an object that brim manages fares in one member.",
-        INVENTORY,
-        (DESCHEDULER, SCHEDULER, CLI),
+        (INVENTORY,),
+        (DESCHEDULER, SCHEDULER, INVENTORY, CLI),
         Status,
     ),
     _kept(
         streams.PLACEMENT,
         subjects.placement(_REF),
         "The scheduler's decision for one object, and why.",
-        SCHEDULER,
+        (SCHEDULER,),
         (EXECUTOR, DESCHEDULER, SCHEDULER, CLI),
         Placement,
     ),
@@ -204,7 +215,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         streams.BINDING,
         subjects.binding("idc", "test", "qwen3-5665b88779-7k2xw"),
         "What is to be done with one pod: bind it, say that it fits nowhere, evict it, and so on.",
-        SCHEDULER,
+        (SCHEDULER,),
         (EXECUTOR,),
         Bind,
         Pend,
@@ -217,7 +228,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         streams.REBALANCE,
         subjects.rebalance(_REF),
         "A wish that replicas move: because they are stuck, or because somebody asks.",
-        f"{DESCHEDULER}, {CLI}",
+        (DESCHEDULER, CLI),
         (SCHEDULER,),
         Rebalance,
     ),
@@ -225,7 +236,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         streams.ACTION,
         subjects.action("executor", "approve"),
         "One-shot verbs: approving a paused step of a rollout.",
-        CLI,
+        (CLI,),
         (EXECUTOR,),
         Action,
     ),
@@ -234,7 +245,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         "brim.acting.<id>",
         subjects.acting("5f0c7c1e"),
         "What comes of an action, member by member, to whoever asked for it and still listens.",
-        EXECUTOR,
+        (EXECUTOR,),
         (CLI,),
         contracts=(Acted,),
     ),
@@ -242,7 +253,7 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         streams.ACTED,
         subjects.acted("5f0c7c1e", "idc"),
         "The same, kept: who did what, and so that a member which has its answer is not asked again.",
-        EXECUTOR,
+        (EXECUTOR,),
         (EXECUTOR, CLI),
         Acted,
     ),
@@ -250,23 +261,23 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         streams.COST,
         subjects.cost("ack", _REF),
         "What a workload's pods have cost and cost now in one member.",
-        INVENTORY,
-        (CLI,),
+        (INVENTORY,),
+        (INVENTORY, CLI),
         Cost,
     ),
     _kept(
         streams.OUTCOME,
         subjects.outcome("idc", _REF),
         "What became of a placement in one member.",
-        EXECUTOR,
-        (SCHEDULER, CLI),
+        (EXECUTOR,),
+        (SCHEDULER, EXECUTOR, CLI),
         Outcome,
     ),
     _kept(
         streams.REJECTED,
         subjects.rejected("scheduler"),
         "Messages that were refused, with the same faults that a request would have been answered with.",
-        SCHEDULER,
+        (SCHEDULER, EXECUTOR),
         (PEOPLE, CLI),
         Rejected,
     ),
@@ -274,8 +285,8 @@ CHANNELS: Final[tuple[Channel, ...]] = (
         streams.LEASE,
         "brim.lease.scheduler.holder",
         "Who leads, per service; private to the bus adapter.",
-        "every service",
-        ("every service",),
+        SERVICES,
+        SERVICES,
     ),
 )
 

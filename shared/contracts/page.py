@@ -147,7 +147,7 @@ def _overview() -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for channel in CHANNELS:
         yield (
-            f"| [{channel.name}](#{_anchor(channel.name)}) | `{channel.subject}` | {channel.writer} "
+            f"| [{channel.name}](#{_anchor(channel.name)}) | `{channel.subject}` | {', '.join(channel.writers)} "
             f"| {', '.join(channel.readers)} | {channel.retention} |"
         )
     yield ""
@@ -162,7 +162,7 @@ def _channels() -> Iterator[str]:
         yield f"### {channel.name}\n"
         yield channel.purpose + "\n"
         yield f"- Subject: `{channel.subject}`, for instance `{channel.example}`"
-        yield f"- Written by: {channel.writer}. Read by: {', '.join(channel.readers)}."
+        yield f"- Written by: {', '.join(channel.writers)}. Read by: {', '.join(channel.readers)}."
         yield f"- Kept: {channel.retention}."
         yield from _payload(channel)
         yield ""

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 from shared.contracts.base import Contract, JsonObject, Part
-from shared.contracts.catalogue import CHANNELS, CONTRACTS, EXAMPLES, Channel
+from shared.contracts.catalogue import CHANNELS, CONTRACTS, EXAMPLES, PEOPLE, Channel
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _MODE: Final[JsonSchemaMode] = "validation"
@@ -151,7 +151,7 @@ def _channel(channel: Channel) -> JsonObject:
         "address": re.sub(r"<(\w+)>", r"{\1}", channel.subject),
         "title": channel.name,
         "description": f"{channel.purpose} Kept: {channel.retention}. "
-        f"Written by: {channel.writer}. Read by: {', '.join(channel.readers)}.",
+        f"Written by: {', '.join(channel.writers)}. Read by: {', '.join(channel.readers)}.",
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _messages(channel)},
     }
     if parameters:
@@ -172,7 +172,7 @@ def _reply_channel(channel: Channel) -> JsonObject:
 def _operation(channel: Channel) -> JsonObject:
     key = _key(channel)
     result: JsonObject = {
-        "action": "receive" if channel.writer == "people" else "send",
+        "action": "receive" if channel.writers == (PEOPLE,) else "send",
         "channel": {"$ref": f"#/channels/{key}"},
         "summary": channel.purpose,
         "messages": [{"$ref": f"#/channels/{key}/messages/{name}"} for name in _messages(channel)],

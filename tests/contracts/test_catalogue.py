@@ -57,34 +57,34 @@ def test_the_example_is_a_subject_of_its_template(channel: Any) -> None:
 
 
 def test_the_generated_files_are_fresh() -> None:
-    assert generate.stale(generate.DOCS) == [], "run python -m shared.contracts.generate"
+    assert generate.stale(generate.ROOT) == [], "run python -m shared.contracts.generate"
 
 
 def test_stale_missing_and_surplus_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generate.write(tmp_path)
-    assert generate.main(["--check", "--docs", str(tmp_path)]) == 0
-    (tmp_path / "messages.md").write_text("old")
-    (tmp_path / "schemas" / "dev.brim.placement.v1.json").unlink()
-    (tmp_path / "schemas" / "dev.brim.gone.v1.json").write_text("{}")
+    assert generate.main(["--check", "--root", str(tmp_path)]) == 0
+    (tmp_path / "docs" / "messages.md").write_text("old")
+    (tmp_path / "docs" / "schemas" / "dev.brim.placement.v1.json").unlink()
+    (tmp_path / "docs" / "schemas" / "dev.brim.gone.v1.json").write_text("{}")
     assert generate.stale(tmp_path) == [
-        "messages.md",
-        "schemas/dev.brim.placement.v1.json",
-        "schemas/dev.brim.gone.v1.json",
+        "docs/messages.md",
+        "docs/schemas/dev.brim.placement.v1.json",
+        "docs/schemas/dev.brim.gone.v1.json",
     ]
-    assert generate.main(["--check", "--docs", str(tmp_path)]) == 1
+    assert generate.main(["--check", "--root", str(tmp_path)]) == 1
     assert "docs/messages.md is stale" in capsys.readouterr().err
     generate.write(tmp_path)
     assert generate.stale(tmp_path) == []
 
 
 def test_the_pages_links_lead_somewhere() -> None:
-    page = generate.files()["messages.md"]
+    page = generate.files()["docs/messages.md"]
     titles = {
         re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
         for title in re.findall(r"^#+ (.*)$", page, re.MULTILINE)
     }
     assert set(re.findall(r"\]\(#([^)]*)\)", page)) - titles == set()
-    files = set(generate.files())
+    files = {name.removeprefix("docs/") for name in generate.files()}
     assert set(re.findall(r"\]\((schemas/[^)]+)\)", page)) <= files
 
 
@@ -223,4 +223,4 @@ def test_examples_in_the_asyncapi_document_obey_its_schemas() -> None:
 
 
 def test_the_yaml_file_says_the_same() -> None:
-    assert yaml.safe_load(generate.files()["asyncapi.yaml"]) == json.loads(json.dumps(DOCUMENT))
+    assert yaml.safe_load(generate.files()["docs/asyncapi.yaml"]) == json.loads(json.dumps(DOCUMENT))
