@@ -138,10 +138,10 @@ async def run_service(name: str, main: Main, *, settings: Settings | None = None
             await _serve(name, main, settings)
             group.cancel_scope.cancel()
     except* Misconfigured as wrong:
-        log.error("%s", _sentence(wrong))
+        log.error("%s", _sentence(wrong), extra=_code(wrong))
         status = MISCONFIGURED
     except* Exception as failed:
-        log.error("%s stopped: %s", name, _sentence(failed), exc_info=_unexpected(failed))
+        log.error("%s stopped: %s", name, _sentence(failed), exc_info=_unexpected(failed), extra=_code(failed))
         status = FAILED
     with anyio.CancelScope(shield=True):
         await telemetry.shutdown()
@@ -190,6 +190,12 @@ def _leaf(error: BaseException) -> BaseException:
 def _sentence(error: BaseException) -> str:
     leaf = _leaf(error)
     return str(leaf) if isinstance(leaf, BrimError) else f"{type(leaf).__name__}: {leaf}"
+
+
+def _code(error: BaseException) -> dict[str, str]:
+    """For machines, beside the sentence."""
+    leaf = _leaf(error)
+    return {"code": leaf.code} if isinstance(leaf, BrimError) else {}
 
 
 def _unexpected(error: BaseException) -> BaseException | None:

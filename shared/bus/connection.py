@@ -85,7 +85,7 @@ class Connection:
             await self.flushed()
             if replies.refused.is_set():
                 raise Misconfigured(replies.why, code=NotPermitted.code)
-        except (asyncio.CancelledError, Misconfigured):
+        except (asyncio.CancelledError, Permanent):
             with anyio.CancelScope(shield=True):
                 await self.close()
             raise
@@ -279,6 +279,8 @@ class Connection:
 
         The client's own time-out must not strike, nor our cancellation reach it: either cancels a future that a PONG
         sets when it comes after all, and that ends the client's reading without a word.
+        In a task of its own, too, because the client's PING overtakes what its flusher has not written yet: that one
+        has its turn before.
         """
         flush = asyncio.create_task(self._client.flush(timeout=FLUSH_ENDS))
         self._flushes.add(flush)

@@ -29,7 +29,8 @@ A field that a contract does not know is refused.
 ## Talking to brim with an ordinary NATS client
 
 A policy message is the manifest itself, YAML or JSON, as you would give it to `kubectl`. A request answers with what
-was accepted or, field by field, what is wrong. All documents of one message are accepted, or none.
+was accepted or, field by field, what is wrong. All documents of one message are accepted, or none. Where the
+server asks for a name (`--user people --password …`), [nats.md](nats.md) says what people may do there.
 
 ```sh
 nats request brim.apply "$(cat policy.yaml)"

@@ -81,11 +81,23 @@ def _reading(user: str, read: Sequence[Channel]) -> Iterator[str]:
 def _kept(user: str, spec: StreamSpec) -> Iterator[str]:
     yield f"{API}.STREAM.INFO.{spec.name}"
     yield f"{API}.STREAM.MSG.GET.{spec.name}"
-    if user == PEOPLE:  # with any client: docs/messages.md shows it
-        yield f"{API}.DIRECT.GET.{spec.name}"
-        yield f"{API}.DIRECT.GET.{spec.name}.>"
     for verb in ("CREATE", "INFO", "DELETE", "MSG.NEXT"):
         yield f"{API}.CONSUMER.{verb}.{spec.name}.*"
+    if user == PEOPLE:
+        yield from _with_any_client(spec)
+
+
+def _with_any_client(spec: StreamSpec) -> Iterator[str]:
+    """Other clients read a stream in more ways than brim's own: without a name for the consumer, with the filter in the
+    subject, pushed and acknowledged."""
+    yield f"{API}.INFO"
+    yield f"{API}.STREAM.LIST"
+    yield f"{API}.DIRECT.GET.{spec.name}"
+    yield f"{API}.DIRECT.GET.{spec.name}.>"
+    yield f"{API}.CONSUMER.CREATE.{spec.name}"
+    yield f"{API}.CONSUMER.CREATE.{spec.name}.*.>"
+    yield f"$JS.ACK.{spec.name}.>"
+    yield f"$JS.FC.{spec.name}.>"
 
 
 def _upkeep(user: str) -> Iterator[str]:

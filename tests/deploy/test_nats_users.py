@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import nats
 import pytest
 from anyio.from_thread import start_blocking_portal
+from nats.aio.client import Client
 
 from cli.services import service
 from shared.bus import KEEPER, STREAMS, Bus, jetstream
@@ -64,6 +67,21 @@ async def may_not_hear(settings: BusSettings, subject: str) -> bool:
         return subscribed.refused.is_set()
     finally:
         await connection.close()
+
+
+@asynccontextmanager
+async def as_people(server: LimitedServer) -> AsyncIterator[tuple[Client, list[Exception]]]:
+    """A client, and what the server has refused it so far."""
+    refused: list[Exception] = []
+
+    async def on_error(error: Exception) -> None:
+        refused.append(error)
+
+    client = await nats.connect(server.url, user=PEOPLE, password=password(PEOPLE), error_cb=on_error)
+    try:
+        yield client, refused
+    finally:
+        await client.close()
 
 
 async def published(bus: Bus, subject: str) -> bool:
@@ -208,6 +226,54 @@ class TestWhatIsHeard:
     async def test_people_follow_what_they_may_read_with_any_client(self, server: LimitedServer) -> None:
         assert not await may_not_hear(server.settings(PEOPLE), "brim.placement.>")
         assert await may_not_hear(server.settings(PEOPLE), "brim.lease.>")
+
+
+class TestAnyClient:
+    """People come with nats-py, which knows nothing of brim."""
+
+    async def test_reads_a_stream_in_its_own_ways(self, server: LimitedServer) -> None:
+        subject = "brim.placement.Deployment~apps.clients.read"
+        async with Bus.connect(server.settings(SCHEDULER), name=SCHEDULER) as bus:
+            await bus.publish(subject, b"decided")
+        async with as_people(server) as (client, refused):
+            stream = client.jetstream(timeout=AT_ONCE)
+            await stream.account_info()
+            assert (await stream.get_last_msg("PLACEMENT", subject)).data == b"decided"
+            assert (await stream.get_last_msg("PLACEMENT", subject, direct=True)).data == b"decided"
+            for ordered in (True, False):
+                pushed = await stream.subscribe(subject, ordered_consumer=ordered)
+                message = await pushed.next_msg(AT_ONCE)
+                assert message.data == b"decided"
+                if not ordered:
+                    await message.ack_sync(AT_ONCE)
+                await pushed.unsubscribe()
+            for durable in (None, "mine"):
+                pulled = await stream.pull_subscribe(subject, durable, stream="PLACEMENT")
+                (message,) = await pulled.fetch(1, AT_ONCE)
+                await message.ack_sync(AT_ONCE)
+            await stream.delete_consumer("PLACEMENT", "mine")
+            assert refused == []
+
+    async def test_follows_what_is_published_but_answers_for_nobody(
+        self, server: LimitedServer, eventually: Eventually
+    ) -> None:
+        subject = "brim.placement.Deployment~apps.clients.follow"
+        async with (
+            as_people(server) as (client, refused),
+            Bus.connect(server.settings(SCHEDULER), name=SCHEDULER) as bus,
+        ):
+            followed = await client.subscribe("brim.placement.>")
+            await client.flush()  # its PING overtakes the subscription
+            await client.flush()
+            await bus.publish(subject, b"decided")
+            message = await followed.next_msg(AT_ONCE)
+            assert (message.subject, message.data) == (subject, b"decided")
+            assert message.reply.startswith("_INBOX_scheduler.")
+            await message.respond(b"stored, believe me")
+            await eventually(lambda: refused)
+            assert [str(error) for error in refused] == [
+                f'nats: permissions violation for publish to "{message.reply.lower()}"'
+            ]
 
 
 class TestBeingRefused:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -18,7 +19,7 @@ import pytest
 
 from cli.demo import descheduling
 from cli.demo.play import SCENARIOS
-from shared.contracts.catalogue import PEOPLE
+from shared.contracts.catalogue import EXECUTOR, PEOPLE
 from shared.settings import Settings
 from tests.deploy.limited import LimitedServer, limited, password
 from tests.e2e.harness import Play
@@ -97,7 +98,7 @@ async def brim(server: LimitedServer, command: str, user: str = PEOPLE, secret: 
     own = {key: value for key, value in os.environ.items() if not key.startswith("BRIM_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli", *command.split()),
-        env=own | {"BRIM_BUS__URL": server.url, **(who(user, secret) if user else {})},
+        env=own | {"BRIM_BUS__URL": server.url, "BRIM_HEALTH__PORT": "0"} | (who(user, secret) if user else {}),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -156,8 +157,17 @@ async def test_a_scenario_is_played(tmp_path: Path, scenario: str) -> None:
 async def test_whoever_is_refused_reads_one_sentence_at_once(
     tmp_path: Path, user: str, secret: str, command: str, sentence: str
 ) -> None:
-    async with limited(tmp_path) as server, asyncio.timeout(30):
+    async with limited(tmp_path) as server, asyncio.timeout(120):
         status, said = await brim(server, command, user, secret)
     assert status == 1
     (line,) = said.splitlines()
     assert line.startswith(f"Error: NATS at {server.url} {sentence}")
+
+
+async def test_a_service_with_a_wrong_password_says_so_and_ends(tmp_path: Path) -> None:
+    async with limited(tmp_path) as server, asyncio.timeout(120):
+        status, said = await brim(server, "run executor", EXECUTOR, "wrong")
+    assert status == 2
+    (entry,) = (entry for entry in map(json.loads, said.splitlines()) if entry["level"] == "error")
+    assert entry["code"] == "NotLetIn"
+    assert entry["message"].startswith(f"NATS at {server.url} does not let user 'executor' in: check BRIM_BUS__USER")

@@ -59,6 +59,19 @@ class TestSources:
             monkeypatch.setenv("NATS_URL", variable)
         assert BusSettings(url=setting).urls == urls
 
+    @pytest.mark.parametrize(
+        ("bus", "user", "inbox"),
+        [
+            pytest.param(BusSettings(), "", "_INBOX", id="nobody"),
+            pytest.param(BusSettings(user="executor"), "executor", "_INBOX_executor", id="a user"),
+            pytest.param(BusSettings(url="nats://me:x@a, b"), "me", "_INBOX_me", id="a user in the address"),
+            pytest.param(BusSettings(url="nats://token@a"), "", "_INBOX", id="a token in the address"),
+            pytest.param(BusSettings(user="executor", inbox_prefix="mine"), "executor", "mine", id="as is said"),
+        ],
+    )
+    def test_answers_arrive_where_the_user_alone_hears_them(self, bus: BusSettings, user: str, inbox: str) -> None:
+        assert (bus.user_name, bus.inbox) == (user, inbox)
+
     def test_one_health_port_for_all_or_one_each(self) -> None:
         assert HealthSettings().port_of("executor") == 9473
         assert HealthSettings().port_of("something else") == 0
