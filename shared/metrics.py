@@ -7,7 +7,7 @@ takes more values than declared, the rest is counted under `other`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -87,6 +87,13 @@ class Gauge(_Series[_Gauge]):
     def set(self, value: float, **labels: str) -> None:
         self._of(labels).set(value)
 
+    def set_all(self, values: Mapping[str, float], label: str) -> None:
+        """These values of its one label, and none beside them."""
+        self._labels.forget({})
+        self._metric.clear()
+        for value, number in values.items():
+            self.set(number, **{label: value})
+
 
 class Histogram(_Series[_Histogram]):
     def observe(self, value: float, **labels: str) -> None:
@@ -120,6 +127,7 @@ class Metrics:
         self._prefix = f"brim_{service.replace('-', '_')}_"
         self._registry = CollectorRegistry()
         self._labelled: list[tuple[_Counter | _Gauge | _Histogram, _Labels]] = []
+        self._before_rendering: list[Callable[[], None]] = []
         self.described: list[Described] = []
 
     def _name(self, name: str) -> str:
@@ -163,6 +171,12 @@ class Metrics:
             for values in known.forget(labels):
                 metric.remove(*values)
 
+    def before_rendering(self, tell: Callable[[], None]) -> None:
+        """For gauges that are cheaper to compute when somebody looks than whenever something changes."""
+        self._before_rendering.append(tell)
+
     def render(self) -> bytes:
         """All metrics in Prometheus' text form."""
+        for tell in self._before_rendering:
+            tell()
         return generate_latest(self._registry)

@@ -38,12 +38,13 @@ async def run(context: ServiceContext) -> None:
     workloads.install(context.settings.workload_kinds)
     metrics = SchedulerMetrics(context.metrics)
     leading: list[Leader] = []
+    context.metrics.before_rendering(lambda: metrics.reserved_for(leading[0].reservation_ages() if leading else {}))
     legacy: Legacy | None = None
     lease = context.bus.lease(LEASE, ttl=context.settings.scheduler.lease_ttl)
     context.health.add_check(LEASE, lambda: bool(leading) and leading[0].ready, standby=lambda: lease.standing_by)
     retries = Retries(AGAIN)
     while True:
-        metrics.leading.set(0)
+        metrics.stands_by()
         try:
             async with lease.held() as epoch:
                 metrics.leading.set(1)
@@ -122,6 +123,10 @@ class Leader:
     def ready(self) -> bool:
         """All that the streams held was taken in: decisions are being made, and requests answered."""
         return self._following.is_caught_up and self._intake.is_serving and self._planner.is_serving
+
+    def reservation_ages(self) -> dict[str, float]:
+        """Per member; of nobody before everything is known, such as what is bound."""
+        return self.state.reservation_ages(self._clock.now()) if self._following.is_caught_up else {}
 
     async def run(self) -> None:
         self._created = await self._following.restoring.begin(self._legacy)

@@ -97,7 +97,15 @@ class Deciding:
         """The object is no more."""
         self._causes.pop(key, None)
         self._stories.gone(key)
-        self._totals.put(key, 0)
+        self._count(key, 0)
+
+    def placed(self, placement: Placement) -> None:
+        """It is in force and was decided by a former leader."""
+        self._count(placement.ref.key, placement.pending)
+
+    def _count(self, key: WorkloadKey, pending: int) -> None:
+        self._totals.put(key, pending)
+        self._metrics.pending.set(self._totals.sum)
 
     # -- deciding --------------------------------------------------------------------------------------------
 
@@ -167,8 +175,7 @@ class Deciding:
             self._stories.told(key, trace)
             stored = await self._publisher.publish(placement, trace)
         if stored:
-            self._totals.put(key, placement.pending)
-            self._metrics.pending.set(self._totals.sum)
+            self._count(key, placement.pending)
             self._metrics.decided(placement.cause, perf_counter() - cause.heard_at if cause else None)
             return
         if cause is not None:

@@ -235,6 +235,7 @@ class Following:
                 self._epoch.seen(placement.order.epoch)
             self._epoch.check(placement)
             self._sequences.put(key, message.sequence)
+            self._deciding.placed(placement)
             self._deciding.heard(self._state.on_placement(placement), telemetry.extract(message.headers))
 
     async def _read(self, stream: str, contract: type[StoredT], message: Message) -> tuple[Message, StoredT] | None:

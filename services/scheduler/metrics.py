@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from shared.metrics import Metrics
 
 _LATENCIES = (0.0005, 0.001, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012, 0.015, 0.03, 0.06, 0.12, 0.5, 2.0, 10.0, 60.0)
@@ -28,6 +30,9 @@ class SchedulerMetrics:
         self._pod_latency = metrics.histogram("pod_decision_seconds", "Choosing a node for one pod", buckets=_LATENCIES)
         self.pods_waiting = metrics.gauge("pods_waiting", "Pods of brim's that have no node yet")
         self._leaks = metrics.counter("leaks", "Found by sweeps inside members, by kind", ("kind",))
+        self._ages = metrics.gauge(
+            "oldest_reservation_seconds", "For how long the oldest reservation has waited for its pods", ("member",)
+        )
         self.leading = metrics.gauge("leading", "1 while this process decides, 0 while it stands by")
 
     def submitted(self, verb: str, result: str, seconds: float) -> None:
@@ -47,6 +52,15 @@ class SchedulerMetrics:
 
     def leaked(self, kind: str, count: int) -> None:
         self._leaks.add(count, kind=kind)
+
+    def reserved_for(self, ages: Mapping[str, float]) -> None:
+        """ages: of the oldest reservation per member, seconds of the fleet."""
+        self._ages.set_all(ages, "member")
+
+    def stands_by(self) -> None:
+        """What this process knew is another one's to tell now."""
+        for gauge in (self.leading, self.pending, self.workloads, self.in_flight, self.pods_waiting):
+            gauge.set(0)
 
     def lost(self, code: str) -> None:
         self._lost.add(code=code)

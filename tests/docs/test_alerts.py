@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.docs.metrics_page import exposed
+from shared.settings import HealthSettings
+from tests.docs.metrics_page import SERVICES, exposed
 
 FILE = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yaml"
 RULES: list[dict[str, Any]] = [rule for group in yaml.safe_load(FILE.read_text())["groups"] for rule in group["rules"]]
@@ -33,3 +34,11 @@ def test_an_alert_looks_at_what_there_is_and_says_what_to_do(rule: dict[str, Any
 def test_no_alert_has_the_name_of_another() -> None:
     names = [rule["alert"] for rule in RULES]
     assert len(set(names)) == len(names)
+
+
+def test_every_service_is_scraped_where_it_serves_its_metrics() -> None:
+    config = yaml.safe_load(FILE.with_name("prometheus.yaml").read_text(encoding="utf-8"))
+    assert config["rule_files"] == [FILE.name]
+    (job,) = config["scrape_configs"]
+    told = {entry["labels"]["service"]: entry["targets"] for entry in job["static_configs"]}
+    assert told == {name: [f"{name}:{HealthSettings().port_of(name)}"] for name in SERVICES}

@@ -133,11 +133,13 @@ class Stage:
         self.eventually = eventually
 
     @asynccontextmanager
-    async def scheduler(self, bus: Bus | None = None, *, leads: bool = True) -> AsyncIterator[ServiceContext]:
+    async def scheduler(
+        self, bus: Bus | None = None, *, leads: bool = True, clock: Clock | None = None
+    ) -> AsyncIterator[ServiceContext]:
         """A running scheduler, on a connection of its own; ready, unless it only stands by."""
         settings = Settings(bus=self.bus._settings)
         async with (
-            service_context("scheduler", settings, bus=bus, clock=Clock()) as context,
+            service_context("scheduler", settings, bus=bus, clock=clock or Clock()) as context,
             anyio.create_task_group() as group,
         ):
             group.start_soon(app.run, context)

@@ -98,7 +98,7 @@ def test_totals_kept_up_equal_totals_computed_anew(steps: list[tuple[str, str, i
     for shape in SHAPES.values():
         room.room(shape, "m")
     for uid, name, count in steps:
-        room.place(uid, [("m", (Component("", SHAPES[name], count),))])
+        room.place(uid, [("m", (Component("", SHAPES[name], count),))], 0.0)
         kept = {name: room.room(shape, "m") for name, shape in SHAPES.items()}
         room._shapes.known[:] = False
         assert kept == {name: room.room(shape, "m") for name, shape in SHAPES.items()}
@@ -126,7 +126,7 @@ class Told:
 
     def happens(self, kind: str, *what: Any) -> None:
         if kind == "place":
-            self.room.place(what[0], [("m", (Component("", SHAPES[what[1]], what[2]),))])
+            self.room.place(what[0], [("m", (Component("", SHAPES[what[1]], what[2]),))], 0.0)
             return
         self.number += 1
         if kind == "bind":
@@ -179,7 +179,7 @@ def test_room_that_grows_is_told_whoever_asks_in_between(
             before = told.rooms()
             told.happens(*step)
             with told.room.trial():
-                told.room.place("b", [("m", ())])
+                told.room.release("b", ["m"])
             after, grown = told.rooms(), told.room.take_grown()
             for name, shape in SHAPES.items():
                 more = any(getattr(after[name], kind) > getattr(before[name], kind) for kind in vars_of(Room()))
@@ -273,7 +273,7 @@ def test_a_trial_leaves_everything_as_it_was(before: Any, tried: Any, nested: An
 
     def place(steps: Any) -> None:
         for uid, name, count in steps:
-            room.place(uid, [("m", (Component("", SHAPES[name], count),))])
+            room.place(uid, [("m", (Component("", SHAPES[name], count),))], 0.0)
 
     place(before)
     was = all_of(room)
@@ -403,7 +403,7 @@ def test_what_was_given_a_serverless_node_is_not_charged_to_one_that_is_to_be_ad
 def test_headroom_a_node_on_its_way_and_the_node_are_charged_once() -> None:
     room = FleetRoom()
     room.apply(snapshot("m", [], pools=[pool("p", 4, 2)]))
-    room.place("w", [("m", (Component("", CPU, 5),))])
+    room.place("w", [("m", (Component("", CPU, 5),))], 0.0)
     assert room.room(CPU, "m") == Room(0, 3, 0)
     room.apply(delta(1, node("new", 4, phase="upcoming"), pools=(pool("p", 4, 2, nodes=1),)))
     assert room.room(CPU, "m") == Room(0, 3, 0)
@@ -418,7 +418,7 @@ def test_headroom_a_node_on_its_way_and_the_node_are_charged_once() -> None:
 def test_elastic_stock_that_vanishes_leaves_a_deficit_until_there_is_room() -> None:
     room = FleetRoom()
     room.apply(snapshot("m", [], pools=[pool("p", 4, 2)]))
-    room.place("w", [("m", (Component("", CPU, 5),))])
+    room.place("w", [("m", (Component("", CPU, 5),))], 0.0)
     room.apply(delta(1, pools=(pool("p", 4, 2, stock=0),)))
     assert (room.room(CPU, "m"), room.deficit("m")) == (Room(0, 0, 0), 5)
     room.apply(delta(2, node("a", 3)))

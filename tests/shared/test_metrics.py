@@ -61,6 +61,19 @@ def test_what_left_is_told_no_more_and_makes_room_for_others(monkeypatch: pytest
     assert "cloud" not in text
 
 
+def test_a_gauge_is_computed_when_somebody_looks() -> None:
+    own = Metrics("scheduler")
+    age, ages = own.gauge("age_seconds", "Age", ["member"]), {"idc": 1.0, "ack": 2.0}
+    own.before_rendering(lambda: age.set_all(ages, "member"))
+    assert lines(own) == [
+        'brim_scheduler_age_seconds{member="idc"} 1.0',
+        'brim_scheduler_age_seconds{member="ack"} 2.0',
+    ]
+    ages.clear()
+    ages["ack"] = 3.0
+    assert lines(own) == ['brim_scheduler_age_seconds{member="ack"} 3.0']
+
+
 def test_labels_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "MAX_LABEL_SETS", 2)
     own = Metrics("executor")

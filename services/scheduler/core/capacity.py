@@ -75,10 +75,10 @@ class Writer:
         pools: tuple[Pool, ...] | None,
         bound: Mapping[str, int],
         bound_virtual: Mapping[str, int],
-    ) -> None:
+    ) -> Iterable[str]:
         """One revision of a member; the totals follow when somebody asks (`Ledger.flush`).
 
-        removed: names that went; None: all that `nodes` does not name.
+        removed: names that went; None: all that `nodes` does not name. Returns whose bound replicas changed.
         """
         self._written, self._shrunk, self._fresh, self._homeless, self._uprooted = [], [], 0, [], []
         whole = removed is None
@@ -90,7 +90,8 @@ class Writer:
             self._write_nodes(table, names, nodes)
         if pools is not None:
             self._write_pools(table, pools)
-        growth = self._bind(table, bound, bound_virtual, whole)
+        changed = _take_counts(table.bound, bound, whole) | _take_counts(table.bound_virtual, bound_virtual, whole)
+        growth = [more for uid in changed for more in self._holdings.bind(uid, table, self._shrunk)]
         self._evict_unfit(table)
         if self._fresh:
             self._follow_nodes(table)
@@ -105,6 +106,7 @@ class Writer:
             self._holdings.house_deficits(table)
         self._ledger.flush_many()
         table.version += 1
+        return changed
 
     def clear(self, table: Table) -> None:
         """All of the member's rows go; promises in it are deficits already."""
@@ -350,16 +352,7 @@ class Writer:
             for part in list(self._holdings.held_at(table, row)):
                 self._uprooted.append(self._holdings.evict(part, row))
 
-    # -- bound, and what no longer fits ------------------------------------------------------------------
-
-    def _bind(
-        self, table: Table, bound: Mapping[str, int], virtual: Mapping[str, int], whole: bool
-    ) -> list[tuple[Part, int]]:
-        changed = _take_counts(table.bound, bound, whole) | _take_counts(table.bound_virtual, virtual, whole)
-        growth: list[tuple[Part, int]] = []
-        for uid in changed:
-            growth += self._holdings.bind(uid, table, self._shrunk)
-        return growth
+    # -- what no longer fits -----------------------------------------------------------------------------
 
     def _evict_unfit(self, table: Table) -> None:
         """Off rows that are full, that no longer take the shape, or that no longer count as room."""

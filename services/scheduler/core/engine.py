@@ -90,7 +90,7 @@ class SchedulerState:
         record.workload = workload
         self._records.index(old, workload)
         if previous is not None:
-            self._reserve(record, None, previous)
+            self._reserve(record, None, previous, previous.decided_at)
         return self._queue([workload.key])
 
     def _on_policy(self, policy: Policy) -> Set[WorkloadKey]:
@@ -118,7 +118,7 @@ class SchedulerState:
     def _on_workload_gone(self, key: WorkloadKey) -> Set[WorkloadKey]:
         record = self._records.pop(key)
         if record is not None and record.placement is not None:
-            self.room.place(record.placement.uid, [(s.member, ()) for s in record.placement.shares])
+            self.room.release(record.placement.uid, _members(record.placement))
         self._turns.discard(key)
         self._measured.pop(key, None)
         return self._wake()
@@ -213,7 +213,7 @@ class SchedulerState:
         if record.workload is None or record.placement is None or status.uid != record.workload.uid:
             return _NOBODY
         if record.workload.is_job and status.succeeded != (old.succeeded if old is not None else 0):
-            self._reserve(record, record.placement, record.placement)
+            self._reserve(record, record.placement, record.placement, status.observed_at)
         needed = needs_status(record.workload, record.placement, old, status)
         return self._queue([status.ref.key]) if needed else _NOBODY
 
@@ -269,7 +269,7 @@ class SchedulerState:
             record.stored = found
         if record.placement is not None and not record.placement.order < placement.order:
             return _NOBODY
-        self._put_in_force(record, found)
+        self._put_in_force(record, found, found.decided_at)
         if record.workload is None or record.workload.generation != placement.generation:
             return self._queue([placement.ref.key])
         self._turns.was_decided(placement.ref.key)  # it was decided: at the start nothing new waits behind all of these
@@ -285,6 +285,11 @@ class SchedulerState:
             return _NOBODY
         record.request = request
         return self._queue([request.ref.key])
+
+    def reservation_ages(self, now: float) -> dict[str, float]:
+        """Per member, for how many seconds the oldest of its reservations has waited for pods; 0 where none does."""
+        since = self.room.oldest_reservations()
+        return {member: max(0.0, now - since.get(member, now)) for member in {*self.fleet.members, *since}}
 
     # -- time --------------------------------------------------------------------------------------------
 
@@ -309,7 +314,7 @@ class SchedulerState:
             record = self._records.get(key)
             if record.workload is None:
                 continue
-            self._regain(record, record.workload)
+            self._regain(record, record.workload, now)
             decision = self._decide(record, now)
             record.request = None
             self._turns.set_alarm(key, decision.due)
@@ -318,12 +323,12 @@ class SchedulerState:
             self._wait(record)
         return None
 
-    def _regain(self, record: Record, workload: Workload) -> None:
+    def _regain(self, record: Record, workload: Workload, now: float) -> None:
         """Where no placement is known, what members hold stands in for it."""
         if record.placement is None:
             found = regained(workload, record.statuses_of(workload.uid))
             if found is not None:
-                self._put_in_force(record, found)
+                self._put_in_force(record, found, now)
 
     @property
     def is_due(self) -> bool:
@@ -357,33 +362,33 @@ class SchedulerState:
         """Reserve what the decision promises and make it the placement in force."""
         record = self._records.get(decision.workload.key)
         placement = decision.placement(order)
-        self._put_in_force(record, kept(placement))
+        self._put_in_force(record, kept(placement), placement.decided_at)
         return placement
 
-    def _put_in_force(self, record: Record, placement: Placement) -> None:
+    def _put_in_force(self, record: Record, placement: Placement, at: float) -> None:
         previous = record.put(placement)
         self._records.index_placement(placement.ref.key, previous, placement)
-        self._reserve(record, previous, placement)
+        self._reserve(record, previous, placement, at)
         self._wait(record)
         self._set_timers(placement)
 
-    def _reserve(self, record: Record, previous: Placement | None, placement: Placement) -> None:
-        kept = {share.member for share in placement.shares} if previous and previous.uid == placement.uid else set()
+    def _reserve(self, record: Record, previous: Placement | None, placement: Placement, at: float) -> None:
+        kept = set(_members(placement)) if previous and previous.uid == placement.uid else set()
         if previous is not None:
-            ended = [(share.member, ()) for share in previous.shares if share.member not in kept]
+            ended = [member for member in _members(previous) if member not in kept]
             if ended:
-                self.room.place(previous.uid, ended)
+                self.room.release(previous.uid, ended)
         workload = record.workload
         if workload is None or not workload.components:
             return
         if workload.uid != placement.uid:
-            self.room.place(placement.uid, [(share.member, ()) for share in placement.shares])
+            self.room.release(placement.uid, _members(placement))
             return
         placed = [
             (share.member, components_in(workload, share, record.succeeded(workload, share.member)))
             for share in placement.shares
         ]
-        self.room.place(placement.uid, placed)
+        self.room.place(placement.uid, placed, at)
         self._wake()
 
     def confirm(self, placement: Placement) -> None:
@@ -403,11 +408,11 @@ class SchedulerState:
         if record.stored is not None:
             record.put(record.stored)
             self._records.index_placement(key, previous, record.stored)
-            self._reserve(record, previous, record.stored)
+            self._reserve(record, previous, record.stored, record.stored.decided_at)
         else:
             record.placement, record.leaving = None, {}
             self._records.index_placement(key, previous, None)
-            self.room.place(previous.uid, [(share.member, ()) for share in previous.shares])
+            self.room.release(previous.uid, _members(previous))
         self._wake()
         return self._queue([key])
 
@@ -435,7 +440,7 @@ class SchedulerState:
     def _try(self, decision: Decision) -> None:
         if decision.workload.components:
             shares = [(share.member, components_in(decision.workload, share)) for share in decision.shares]
-            self.room.place(decision.workload.uid, shares)
+            self.room.place(decision.workload.uid, shares, decision.decided_at)
 
     def explain(self, key: WorkloadKey) -> Placement | None:
         """The placement in force, if any."""
@@ -495,6 +500,10 @@ class SchedulerState:
         times += [placement.failbacks[0].at + _HOUR] if placement.failbacks else []
         if times and placement.ref.key in self._turns.waiting:
             self._turns.set_timers(placement.ref.key, times)
+
+
+def _members(placement: Placement) -> list[str]:
+    return [share.member for share in placement.shares]
 
 
 def _lacks_groups(placement: Placement) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
 
 import numpy as np
 
 from services.scheduler.core import why
+from services.scheduler.core.ages import Ages
 from services.scheduler.core.capacity import Writer
 from services.scheduler.core.growth import Growth
 from services.scheduler.core.headroom import Headroom
@@ -42,6 +43,7 @@ class FleetRoom:
         self._feeds: dict[str, Feed] = {}
         headroom = Headroom(self._nodes, self._ledger)
         self._holdings = Holdings(self._nodes, self._shapes, self._ledger, headroom)
+        self._ages = Ages()
         self._writer = Writer(
             self._nodes, self._classes, self._shapes, self._ledger, self._growth, headroom, self._holdings
         )
@@ -108,8 +110,9 @@ class FleetRoom:
             return
         for chunk in chunks:
             self._sell(message.member, chunk.surroundings)
-        self._writer.write(
-            self._table(message.member),
+        table = self._table(message.member)
+        changed = self._writer.write(
+            table,
             classes=classes,
             nodes=nodes,
             removed=None,
@@ -117,6 +120,7 @@ class FleetRoom:
             bound={uid: count for chunk in chunks for uid, count in chunk.bound.items()},
             bound_virtual={uid: count for chunk in chunks for uid, count in chunk.bound_virtual.items()},
         )
+        self._note_ages(changed, table, message.observed_at)
 
     def _take_delta(self, feed: Feed, message: Delta) -> None:
         table = self._table(message.member)
@@ -126,7 +130,7 @@ class FleetRoom:
             feed.synced = False
             return
         self._sell(message.member, message.surroundings)
-        self._writer.write(
+        changed = self._writer.write(
             table,
             classes=message.classes,
             nodes=[message.nodes],
@@ -135,6 +139,11 @@ class FleetRoom:
             bound=message.bound,
             bound_virtual=message.bound_virtual,
         )
+        self._note_ages(changed, table, message.observed_at)
+
+    def _note_ages(self, uids: Iterable[str], table: Table, at: float) -> None:
+        for uid in uids:
+            self._ages.note(uid, table.number, self._holdings.reserved(uid, table), at)
 
     def _sell(self, member: str, around: Surroundings | None) -> None:
         if around is None:
@@ -203,15 +212,25 @@ class FleetRoom:
 
     # -- reservations ------------------------------------------------------------------------------------
 
-    def place(self, uid: str, placed: Sequence[tuple[str, Sequence[Component]]]) -> None:
-        """The placement's replicas in each of these members from now on, per component (its count)."""
+    def release(self, uid: str, members: Iterable[str]) -> None:
+        """Nothing is placed in these members any more."""
+        self.place(uid, [(member, ()) for member in members], inf)
+
+    def place(self, uid: str, placed: Sequence[tuple[str, Sequence[Component]]], at: float) -> None:
+        """The placement's replicas in each of these members from then (Unix seconds) on, per component (its count)."""
         tables = [(self._table(member), components) for member, components in placed]
         self._holdings.place(uid, tables)
         self._ledger.flush()
-        if self._holdings.trying or not self._holdings.short:
+        if self._holdings.trying:
             return
         for table, _ in tables:
-            self._holdings.house_deficits(table)
+            self._note_ages((uid,), table, at)
+            if self._holdings.short:
+                self._holdings.house_deficits(table)
+
+    def oldest_reservations(self) -> dict[str, float]:
+        """Per member that has any: since when (Unix seconds) a workload has waited there for pods to be bound."""
+        return {self.member(number): since for number, since in self._ages.oldest()}
 
     def bound(self, uid: str, member: str) -> int:
         number = self._numbers.get(member)
