@@ -12,6 +12,7 @@ async def run(context: ServiceContext) -> None:
     """Until cancelled. After a lost lease this instance stands by again."""
     metrics = DeschedulerMetrics.of(context.metrics)
     active: list[Descheduler] = []
+    context.metrics.before_rendering(lambda: metrics.tell(active[0].watched() if active else (), context.clock.now()))
     lease = context.bus.lease("descheduler")
     context.health.add_check("descheduler", lambda: bool(active) and active[0].ready, standby=lambda: lease.standing_by)
     while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import TypeAlias
@@ -73,6 +73,10 @@ class Descheduler:
             self.ready = True
             await self._work()
 
+    def watched(self) -> Iterator[Status]:
+        """Statuses with unschedulable replicas."""
+        return (seen.status for members in self._watched.values() for seen in members.values())
+
     # -- what happens ----------------------------------------------------------------------------------------
 
     async def _follow_statuses(self) -> None:
@@ -134,7 +138,6 @@ class Descheduler:
                 key = next(iter(self._dirty))
                 del self._dirty[key]
                 await self._judge(key)
-            self._metrics.watched.set(sum(len(members) for members in self._watched.values()))
 
     async def _wait(self) -> None:
         """Until something changed or the next replica's time is up."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from shared.contracts.status import Status
 from shared.metrics import Counter, Gauge, Histogram, Metrics
 
 
@@ -11,13 +13,14 @@ from shared.metrics import Counter, Gauge, Histogram, Metrics
 class DeschedulerMetrics:
     """asked: replicas that were asked to move, per member they are stuck in. requests: messages sent.
     lateness: fleet seconds from a replica being stuck to its request. unmovable: members whose stuck replicas
-    cannot move. watched: objects with unschedulable replicas now."""
+    cannot move. unschedulable, waiting: replicas now, and for how many fleet seconds the oldest of them has been so."""
 
     asked: Counter
     requests: Counter
     lateness: Histogram
     unmovable: Counter
-    watched: Gauge
+    unschedulable: Gauge
+    waiting: Gauge
     bad_messages: Counter
 
     @classmethod
@@ -27,6 +30,20 @@ class DeschedulerMetrics:
             requests=metrics.counter("requests", "Rebalance requests sent"),
             lateness=metrics.histogram("lateness_seconds", "Threshold passed to request sent"),
             unmovable=metrics.counter("unmovable", "Findings that cannot move", ("member",)),
-            watched=metrics.gauge("watched", "Objects with unschedulable replicas"),
+            unschedulable=metrics.gauge("unschedulable_replicas", "Replicas that cannot be scheduled", ("member",)),
+            waiting=metrics.gauge(
+                "oldest_unschedulable_seconds", "For how long the oldest of them could not be scheduled", ("member",)
+            ),
             bad_messages=metrics.counter("bad_messages", "Messages that could not be read", ("stream",)),
         )
+
+    def tell(self, statuses: Iterable[Status], now: float) -> None:
+        """Those are all that have unschedulable replicas. now: Unix seconds of the fleet."""
+        counts: dict[str, float] = {}
+        ages: dict[str, float] = {}
+        for status in statuses:
+            for entry in status.unschedulable:
+                counts[status.member] = counts.get(status.member, 0) + entry.count
+                ages[status.member] = max(now - entry.since, ages.get(status.member, 0.0))
+        self.unschedulable.set_all(counts, "member")
+        self.waiting.set_all(ages, "member")

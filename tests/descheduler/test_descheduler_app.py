@@ -59,12 +59,14 @@ class World:
         await self.bus.publish(subjects.placement(ref), placement.encode())
         return placement
 
-    async def tell(self, placement: Placement, pending: int, *, age: float = 0.0, **fields: Any) -> Status:
+    async def tell(
+        self, placement: Placement, pending: int, *, age: float = 0.0, member: str = "idc", **fields: Any
+    ) -> Status:
         now = self.clock.now()
         entries = (Unschedulable(since=now - age, count=pending, message="no room"),) if pending else ()
         status = Status(
             **{
-                "member": "idc",
+                "member": member,
                 "ref": placement.ref,
                 "uid": UID,
                 "order": placement.order,
@@ -75,7 +77,7 @@ class World:
                 **fields,
             }
         )
-        await self.bus.publish(subjects.status("idc", placement.ref), status.encode())
+        await self.bus.publish(subjects.status(member, placement.ref), status.encode())
         return status
 
     async def asked(self, order: Order | None = None, ref: ObjectRef = WEB) -> Rebalance:
@@ -91,9 +93,14 @@ class World:
         return found[0]
 
     def metric(self, name: str) -> float:
+        return sum(self.metrics(name).values())
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """By what stands in braces behind the name."""
         text = b"".join(metrics.render() for metrics in self.health._metrics).decode()
         lines = (line for line in text.splitlines() if line.startswith(f"brim_descheduler_{name}"))
-        return sum(float(line.rpartition(" ")[2]) for line in lines)
+        found = (line.removeprefix(f"brim_descheduler_{name}").rpartition(" ") for line in lines)
+        return {labels: float(value) for labels, _, value in found}
 
     @contextlib.asynccontextmanager
     async def descheduler(self) -> AsyncIterator[None]:
@@ -212,6 +219,25 @@ async def test_rubbish_on_the_streams_hurts_nobody(world: World) -> None:
         newer = await world.place(replicas=5)
         await world.bus.publish(subjects.status("idc", WEB), status.model_copy(update={"order": newer.order}).encode())
         await world.asked(newer.order)
+
+
+async def test_what_is_stuck_in_each_member_is_told_whatever_is_asked_of_others(world: World) -> None:
+    idc, ack = '{member="idc"}', '{member="ack"}'
+    other = WEB.model_copy(update={"name": "other"})
+    async with world.descheduler():
+        await world.tell(await world.place(), 2, age=4000)
+        await world.tell(await world.place(ref=other), 3, age=1000, member="ack")
+        await world.tell(await world.place(ref=other), 1, age=100, member="idc")
+        await world.eventually(lambda: world.metrics("unschedulable_replicas") == {idc: 3.0, ack: 3.0})
+        await world.eventually(lambda: world.metric("requests_total") >= 2)
+        ages = world.metrics("oldest_unschedulable_seconds")
+        assert ages[ack] >= 1000
+        assert ages[idc] >= ages[ack] + 2999  # whenever somebody looks
+        await world.bus.remove(subjects.status("idc", WEB))
+        await world.bus.remove(subjects.status("idc", other))
+        await world.eventually(lambda: world.metrics("unschedulable_replicas") == {ack: 3.0})
+        assert world.metrics("oldest_unschedulable_seconds").keys() == {ack}
+    assert world.metrics("unschedulable_replicas") == {}, "who does not lead tells nothing"
 
 
 async def test_the_request_goes_on_with_the_trace_of_the_status(world: World) -> None:
