@@ -87,10 +87,17 @@ class Gauge(_Series[_Gauge]):
     def set(self, value: float, **labels: str) -> None:
         self._of(labels).set(value)
 
-    def set_all(self, values: Mapping[str, float], label: str) -> None:
-        """These values of its one label, and none beside them."""
+    def clear(self) -> None:
+        """Nothing is told; without labels, 0."""
+        if not self._labels.names:
+            self.set(0)
+            return
         self._labels.forget({})
         self._metric.clear()
+
+    def set_all(self, values: Mapping[str, float], label: str) -> None:
+        """These values of its one label, and none beside them."""
+        self.clear()
         for value, number in values.items():
             self.set(number, **{label: value})
 
@@ -127,6 +134,7 @@ class Metrics:
         self._prefix = f"brim_{service.replace('-', '_')}_"
         self._registry = CollectorRegistry()
         self._labelled: list[tuple[_Counter | _Gauge | _Histogram, _Labels]] = []
+        self._gauges: list[Gauge] = []
         self._before_rendering: list[Callable[[], None]] = []
         self.described: list[Described] = []
 
@@ -145,7 +153,9 @@ class Metrics:
         """A value that goes up and down."""
         metric = _Gauge(self._name(name), documentation, labels, registry=self._registry)
         self.described.append(Described(self._name(name), "gauge", tuple(labels), documentation))
-        return Gauge(metric, self._labels(metric, labels))
+        gauge = Gauge(metric, self._labels(metric, labels))
+        self._gauges.append(gauge)
+        return gauge
 
     def histogram(
         self,
@@ -170,6 +180,11 @@ class Metrics:
         for metric, known in self._labelled:
             for values in known.forget(labels):
                 metric.remove(*values)
+
+    def clear_gauges(self) -> None:
+        """What this process knew of the fleet is another one's to tell now: it stands by."""
+        for gauge in self._gauges:
+            gauge.clear()
 
     def before_rendering(self, tell: Callable[[], None]) -> None:
         """For gauges that are cheaper to compute when somebody looks than whenever something changes."""

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from shared.bus import KEEPER, Bus
 from shared.clock import Clock
 from shared.errors import BrimError, Misconfigured
 from shared.health import Health
-from shared.metrics import Metrics
+from shared.metrics import Gauge, Metrics
 from shared.settings import LogSettings, Settings, load
 
 MISCONFIGURED = 2  # exit status
@@ -68,10 +69,12 @@ async def service_context(
     metrics = Metrics(name)
     health.add_metrics(metrics)
     connected: list[Bus] = []
+    lag = consumer_lag(metrics)
     health.add_check(name, lambda: False)  # not ready before the service has put its own check in this one's place
     health.add_check("bus", lambda: bool(connected) and connected[0].connected)
     log = logging.getLogger(f"brim.{name}")
     clock = clock or settings.clock.clock()
+    metrics.before_rendering(lambda: lag.set_all(connected[0].lags(time.time()) if connected else {}, "stream"))
     if bus is not None:
         connected.append(bus)
         yield ServiceContext(name, bus, clock, settings, health, metrics, log)
@@ -79,6 +82,11 @@ async def service_context(
     async with Bus.connect(settings.bus, name=name) as own:
         connected.append(own)
         yield ServiceContext(name, own, clock, settings, health, metrics, log)
+
+
+def consumer_lag(metrics: Metrics) -> Gauge:
+    """The one metric that all services have."""
+    return metrics.gauge("consumer_lag_seconds", "Age of the oldest message taken and not handled", ("stream",))
 
 
 async def streams_in_place(context: ServiceContext) -> None:

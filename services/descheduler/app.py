@@ -16,6 +16,7 @@ async def run(context: ServiceContext) -> None:
     lease = context.bus.lease("descheduler")
     context.health.add_check("descheduler", lambda: bool(active) and active[0].ready, standby=lambda: lease.standing_by)
     while True:
+        context.metrics.clear_gauges()
         try:
             async with lease.held() as epoch:
                 context.log.info("the descheduler leads (epoch %d)", epoch)

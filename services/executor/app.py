@@ -15,6 +15,7 @@ async def run(context: ServiceContext) -> None:
     lease = context.bus.lease("executor")
     context.health.add_check("executor", lambda: bool(active) and active[0].ready, standby=lambda: lease.standing_by)
     while True:
+        context.metrics.clear_gauges()
         try:
             async with lease.held() as epoch:
                 context.log.info("the executor leads (epoch %d)", epoch)

@@ -25,6 +25,7 @@ async def run(context: ServiceContext) -> None:
     context.health.add_check(LEASE, lambda: bool(active) and active[0].is_ready, standby=lambda: lease.standing_by)
     retries = Retries(RETRY)
     while True:
+        context.metrics.clear_gauges()
         try:
             async with lease.held() as epoch:
                 fleet = Fleet(Around(context.bus, context.clock, context.settings, metrics, Kinds(), Policies(), epoch))

@@ -44,7 +44,7 @@ async def run(context: ServiceContext) -> None:
     context.health.add_check(LEASE, lambda: bool(leading) and leading[0].ready, standby=lambda: lease.standing_by)
     retries = Retries(AGAIN)
     while True:
-        metrics.stands_by()
+        context.metrics.clear_gauges()
         try:
             async with lease.held() as epoch:
                 metrics.leading.set(1)
@@ -79,6 +79,7 @@ class Leader:
         bus, clock, settings = context.bus, context.clock, context.settings.scheduler
         self._bus = bus
         self._clock = clock
+        self._metrics = metrics
         self._known = Known()
         self.state = SchedulerState(rules_of(settings), shapes=settings.shape_cache)
         sequences = Sequences()
@@ -170,6 +171,7 @@ class Leader:
 
     async def _reject(self, message: Message, error: Exception) -> None:
         await reject(self._bus, LEASE, message, error, self._clock.now())
+        self._metrics.rejected("REBALANCE")
 
     def _held_in(self, member: str) -> int:
         """How many objects a member has a share of."""

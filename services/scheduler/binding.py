@@ -67,6 +67,7 @@ class PodBinding:
             pod = Pod.decode(change.message.data)
         except Invalid as error:
             log.error("%s holds what is no %s and is left alone: %s", change.subject, Pod.TYPE, error)
+            self._metrics.unreadable("PODS")
             return
         if (pod.member, pod.namespace, pod.name) != key:
             log.error("%s holds a message about another pod and is left alone", change.subject)

@@ -16,7 +16,7 @@ from services.scheduler.core.matching import Policies
 from services.scheduler.core.values import Gap, Gone, Policy, Workload
 from services.scheduler.deciding import Deciding
 from services.scheduler.intake.known import Known
-from services.scheduler.mending import legible, mended
+from services.scheduler.mending import ObjectT, legible, mended
 from services.scheduler.metrics import SchedulerMetrics
 from services.scheduler.normalise import gone, wanted_of
 from services.scheduler.publishing import Epoch, Sequences
@@ -238,9 +238,15 @@ class Following:
             self._deciding.placed(placement)
             self._deciding.heard(self._state.on_placement(placement), telemetry.extract(message.headers))
 
+    def _legible(self, stream: str, contract: type[ObjectT], message: Message, *, skip: int = 2) -> ObjectT | None:
+        found = legible(contract, message, skip=skip)
+        if found is None:
+            self._metrics.unreadable(stream)
+        return found
+
     async def _read(self, stream: str, contract: type[StoredT], message: Message) -> tuple[Message, StoredT] | None:
         """What the scheduler itself wrote: one broken record must not hide the good one below."""
-        found = legible(contract, message)
+        found = self._legible(stream, contract, message)
         return (message, found) if found is not None else await mended(self._bus, stream, contract, message)
 
     async def _on_status(self, change: Change) -> None:
@@ -250,7 +256,7 @@ class Following:
             due = self._state.on_status_gone(subjects.member_of(change.subject), ref)
             self._deciding.heard(due, {})
             return
-        status = legible(Status, change.message, skip=3)
+        status = self._legible("STATUS", Status, change.message, skip=3)
         if status is not None:
             known = self._state.is_known(status.ref.key) or self._known.was_removed(status.ref.key)
             self._epoch.applied(status, leads=self.is_caught_up, known=known)
@@ -260,7 +266,7 @@ class Following:
     async def _on_outcome(self, change: Change) -> None:
         if change.message is None:
             return
-        outcome = legible(Outcome, change.message, skip=3)
+        outcome = self._legible("OUTCOME", Outcome, change.message, skip=3)
         if outcome is None:
             return
         if (outcome.ref.kind, outcome.ref.group) == ("Pod", ""):
@@ -281,6 +287,7 @@ class Following:
             self._on_capacity(decode_capacity(message.data))
         except Invalid as error:
             log.error("a capacity message of %s cannot be understood: %s", member, error)
+            self._metrics.unreadable("CAPACITY")
             self.ask_for_snapshot(member)
 
     def _on_capacity(self, news: Capacity) -> None:

@@ -29,6 +29,8 @@ class SchedulerMetrics:
         self._pods = metrics.counter("pod_decisions", "Decisions about pods, by unit and reason", ("unit", "code"))
         self._pod_latency = metrics.histogram("pod_decision_seconds", "Choosing a node for one pod", buckets=_LATENCIES)
         self.pods_waiting = metrics.gauge("pods_waiting", "Pods of brim's that have no node yet")
+        self._rejected = metrics.counter("rejected", "Messages refused and put into REJECTED", ("stream",))
+        self._bad_messages = metrics.counter("bad_messages", "Messages that could not be read", ("stream",))
         self._leaks = metrics.counter("leaks", "Found by sweeps inside members, by kind", ("kind",))
         self._ages = metrics.gauge(
             "oldest_reservation_seconds", "For how long the oldest reservation has waited for its pods", ("member",)
@@ -57,10 +59,11 @@ class SchedulerMetrics:
         """ages: of the oldest reservation per member, seconds of the fleet."""
         self._ages.set_all(ages, "member")
 
-    def stands_by(self) -> None:
-        """What this process knew is another one's to tell now."""
-        for gauge in (self.leading, self.pending, self.workloads, self.in_flight, self.pods_waiting):
-            gauge.set(0)
+    def rejected(self, stream: str) -> None:
+        self._rejected.add(stream=stream)
+
+    def unreadable(self, stream: str) -> None:
+        self._bad_messages.add(stream=stream)
 
     def lost(self, code: str) -> None:
         self._lost.add(code=code)

@@ -71,6 +71,10 @@ class Bus:
     def connected(self) -> bool:
         return self._connection.connected
 
+    def lags(self, now: float) -> dict[str, float]:
+        """Per stream that is read, the age of the oldest message that is not handled; seconds. now: Unix seconds."""
+        return self._connection.lags.seconds(now)
+
     # -- streams ---------------------------------------------------------------------------------------------
 
     async def ensure_streams(self, *, patience: float = 0.0) -> None:

@@ -24,6 +24,7 @@ from nats.aio.subscription import Subscription
 from shared.backoff import Backoff, Retries
 from shared.bus import headers as names
 from shared.bus import refusal
+from shared.bus.lags import Lags
 from shared.bus.message import NO_HEADERS
 from shared.errors import BusUnavailable, Misconfigured, NotPermitted, Permanent, TooLarge
 from shared.settings import BusSettings
@@ -57,6 +58,7 @@ class Connection:
     """Use `open` and `close` in pairs. Not safe across threads or event loops."""
 
     def __init__(self, settings: BusSettings, name: str) -> None:
+        self.lags = Lags()
         self._settings = settings
         self._name = name
         self._client = Client()

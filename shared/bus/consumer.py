@@ -81,6 +81,7 @@ class _Consumer:
         self._on_poison = on_poison
         self._waiting: asyncio.Queue[Delivery] = asyncio.Queue()  # bounded by max_in_flight
         self._touched: dict[str, float] = {}  # reply subject → when the server last heard of it
+        self._stored: dict[str, float] = {}  # likewise, when the message was stored
         self._freed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -90,7 +91,8 @@ class _Consumer:
         alive = asyncio.create_task(self._keep_alive(), name=f"{self._options.durable} keep alive")
         pull = asyncio.create_task(self._pull_for_ever(), name=f"{self._options.durable} pull")
         try:
-            done, _ = await asyncio.wait([*workers, alive, pull], return_when=asyncio.FIRST_COMPLETED)
+            with self._connection.lags.reading(self._options.stream, self._oldest):
+                done, _ = await asyncio.wait([*workers, alive, pull], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # none of them ends by itself but with an error
         finally:
@@ -101,6 +103,9 @@ class _Consumer:
                     await self._finish()
                 await _cancel([*workers, alive])
                 await self._settle(list(self._touched), NAK)
+
+    def _oldest(self) -> float | None:
+        return min(self._stored.values(), default=None)
 
     # -- taking ----------------------------------------------------------------------------------------------
 
@@ -137,6 +142,7 @@ class _Consumer:
         now = self._loop.time()
         for delivery in await pull.next(room, room=room):
             self._touched[delivery.reply] = now
+            self._stored[delivery.reply] = delivery.message.published_at
             self._waiting.put_nowait(delivery)
 
     # -- handling --------------------------------------------------------------------------------------------
@@ -229,6 +235,7 @@ class _Consumer:
         """Tell the server. A verdict that gets lost costs a redelivery, which handlers must stand anyway."""
         for reply in replies:
             self._touched.pop(reply, None)
+            self._stored.pop(reply, None)
             await self._tell(reply, verdict)
         self._freed.set()
 

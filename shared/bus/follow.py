@@ -45,6 +45,7 @@ class Follower:
         self._handler = handler
         self._resync = resync
         self._created = ""
+        self._in_hand: Message | None = None
         self._ready = asyncio.Event()
         self.sequence = max(0, start - 1)
 
@@ -60,12 +61,16 @@ class Follower:
     async def run(self) -> None:
         """Follow until cancelled. Raises what the handler raises, and Permanent for a filter that NATS refuses."""
         retries = Retries(RETRY)
-        while True:
-            try:
-                await self._follow(retries)
-            except (BusUnavailable, NotFound) as error:
-                log.debug("stream %s is read on from %d: %s", self._stream, self.sequence + 1, error)
-                await anyio.sleep(retries.next_delay())
+        with self._connection.lags.reading(self._stream, self._oldest):
+            while True:
+                try:
+                    await self._follow(retries)
+                except (BusUnavailable, NotFound) as error:
+                    log.debug("stream %s is read on from %d: %s", self._stream, self.sequence + 1, error)
+                    await anyio.sleep(retries.next_delay())
+
+    def _oldest(self) -> float | None:
+        return self._in_hand.published_at if self._in_hand is not None else None
 
     async def _follow(self, retries: Retries) -> None:
         await self._notice_new_stream()
@@ -76,9 +81,11 @@ class Follower:
                 if read.caught_up:
                     self._ready.set()
                 for message in await read.next(timeout=min(1.0, self._resync)):
+                    self._in_hand = message
                     await self._handler(message)
                     self.sequence = message.sequence
                     retries.succeeded()
+                self._in_hand = None
                 if anyio.current_time() >= verify_at:
                     await read.verify()
                     verify_at = anyio.current_time() + self._resync

@@ -37,6 +37,10 @@ class _Feed:
         self.pending[change.subject] = change
         self.filled.set()
 
+    def oldest(self) -> float | None:
+        """When the change that has waited longest was stored; removals do not tell."""
+        return next((change.message.published_at for change in self.pending.values() if change.message), None)
+
 
 class View:
     """Replays the last message per subject, then follows. `run` it in a task group, await `ready`.
@@ -95,12 +99,16 @@ class View:
     async def run(self) -> None:
         """Keep the map true until cancelled. Raises Permanent for a filter that NATS refuses."""
         retries = Retries(RETRY)
-        while True:
-            try:
-                await self._replay_and_follow(retries)
-            except (BusUnavailable, NotFound) as error:
-                log.debug("the view of stream %s is rebuilt: %s", self._stream, error)
-                await anyio.sleep(retries.next_delay())
+        with self._connection.lags.reading(self._stream, self._oldest):
+            while True:
+                try:
+                    await self._replay_and_follow(retries)
+                except (BusUnavailable, NotFound) as error:
+                    log.debug("the view of stream %s is rebuilt: %s", self._stream, error)
+                    await anyio.sleep(retries.next_delay())
+
+    def _oldest(self) -> float | None:
+        return min((stored for feed in self._feeds if (stored := feed.oldest()) is not None), default=None)
 
     async def _replay_and_follow(self, retries: Retries) -> None:
         async with OrderedRead(self._connection, self._stream, self._subjects, LATEST) as read:

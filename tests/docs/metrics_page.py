@@ -14,6 +14,7 @@ from services.executor.metrics import ExecutorMetrics
 from services.inventory.metrics import InventoryMetrics
 from services.scheduler.metrics import SchedulerMetrics
 from shared.metrics import Described, Metrics
+from shared.service import consumer_lag
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 SERVICES: dict[str, Callable[[Metrics], object]] = {
@@ -35,6 +36,7 @@ def exposed() -> dict[str, Described]:
     found: dict[str, Described] = {}
     for name, build in SERVICES.items():
         metrics = Metrics(name)
+        consumer_lag(metrics)
         build(metrics)
         for one in metrics.described:
             suffixes = ("_bucket", "_sum", "_count") if one.kind == "histogram" else ("",)
@@ -48,6 +50,7 @@ def page() -> str:
 
 def _section(service: str) -> str:
     metrics = Metrics(service)
+    consumer_lag(metrics)
     SERVICES[service](metrics)
     rows = [_row(one) for one in sorted(metrics.described, key=lambda one: one.name)]
     heading = ["", f"## {service}", "", "| metric | kind | labels | what it says |", "|---|---|---|---|"]

@@ -14,25 +14,46 @@ from tests.docs.metrics_page import SERVICES, exposed
 
 FILE = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yaml"
 RULES: list[dict[str, Any]] = [rule for group in yaml.safe_load(FILE.read_text())["groups"] for rule in group["rules"]]
+RECORDED = {rule["record"]: rule for rule in RULES if "record" in rule}
+ALERTS = [rule for rule in RULES if "alert" in rule]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_an_alert_looks_at_what_there_is_and_says_what_to_do(rule: dict[str, Any]) -> None:
-    series = re.findall(r"brim_\w+", rule["expr"])
+def series_of(rule: dict[str, Any]) -> set[str]:
+    """All that it looks at, through what is recorded too."""
+    names = re.findall(r"brim[:_][\w:]+", rule["expr"])
+    return {name for known in names for name in (series_of(RECORDED[known]) if known in RECORDED else {known})}
+
+
+def labels_of(rule: dict[str, Any]) -> set[str]:
+    """What its result is labelled by."""
+    text = rule["expr"]
+    found = {label for labels in re.findall(r"by \(([^)]*)\)", text) for label in labels.split(", ")}
+    found |= set(re.findall(r', "(\w+)", "\w+", "", ""\)', text))
+    for name in RECORDED.keys() & set(re.findall(r"brim:[\w:]+", text)):
+        found |= labels_of(RECORDED[name])
+    return found
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
+def test_a_rule_looks_at_what_there_is(rule: dict[str, Any]) -> None:
+    series = series_of(rule)
     assert series, "it looks at nothing of brim's"
-    assert set(series) <= exposed().keys()
-    grouped = {label for labels in re.findall(r"by \(([^)]*)\)", rule["expr"]) for label in labels.split(", ")}
-    had = {label for name in series for label in exposed()[name].labels} | {"le"}
-    assert grouped <= had
+    assert series <= exposed().keys()
+    had = {label for name in series for label in exposed()[name].labels}
+    assert labels_of(rule) <= had | {"le", "service"}
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
     text = " ".join(rule["annotations"].values())
-    assert set(re.findall(r"\$labels\.(\w+)", text)) <= grouped
+    assert set(re.findall(r"\$labels\.(\w+)", text)) <= labels_of(rule)
     assert re.fullmatch(r"\d+m", rule["for"])
     assert rule["labels"]["severity"] in ("warning", "critical")
     assert rule["annotations"].keys() == {"summary", "description"}
 
 
 def test_no_alert_has_the_name_of_another() -> None:
-    names = [rule["alert"] for rule in RULES]
+    names = [rule["alert"] for rule in ALERTS]
     assert len(set(names)) == len(names)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from shared.clock import Clock
+from shared.contracts import subjects
 from shared.service import ServiceContext
 
 
@@ -52,3 +53,13 @@ async def test_what_waits_is_told_by_whoever_leads_and_by_nobody_else(stage) -> 
     async with stage.scheduler() as third:
         assert told(third, "pending_replicas") == {"": 3.0}
         assert told(third, "oldest_reservation_seconds")["idc"] >= 0.0
+
+
+async def test_what_is_refused_or_cannot_be_read_is_counted(stage) -> None:
+    async with stage.scheduler() as context:
+        await stage.bus.publish(subjects.submit("apply"), b"kind: nonsense")
+        await stage.bus.publish(subjects.rebalance(stage.WEB), b"{}")
+        await stage.eventually(lambda: told(context, "rejected_total") == {"SUBMIT": 1.0, "REBALANCE": 1.0})
+        for subject in (subjects.status("idc", stage.WEB), subjects.capacity("idc")):
+            await stage.bus.publish(subject, b"{")
+        await stage.eventually(lambda: told(context, "bad_messages_total") == {"STATUS": 1.0, "CAPACITY": 1.0})

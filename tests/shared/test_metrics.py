@@ -74,6 +74,15 @@ def test_a_gauge_is_computed_when_somebody_looks() -> None:
     assert lines(own) == ['brim_scheduler_age_seconds{member="ack"} 3.0']
 
 
+def test_who_stands_by_tells_nothing_of_the_fleet_and_counts_on() -> None:
+    own = Metrics("executor")
+    own.gauge("lost", "Lost", ["member"]).set(1, member="idc")
+    own.gauge("leading", "Leading").set(1)
+    own.counter("writes", "Writes").add(3)
+    own.clear_gauges()
+    assert lines(own) == ["brim_executor_leading 0.0", "brim_executor_writes_total 3.0"]
+
+
 def test_labels_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "MAX_LABEL_SETS", 2)
     own = Metrics("executor")

@@ -201,6 +201,7 @@ class Intake:
             message_id=f"submit-{message.sequence}-{message.published_at:.6f}",
             event=Rejected.TYPE,
         )
+        self._metrics.rejected("SUBMIT")
         log.info("a submission on %s was refused: %s", message.subject, "; ".join(str(fault) for fault in faults))
 
     async def _poison(self, message: Message, error: Exception) -> None:
