@@ -8,10 +8,10 @@ TEST_WORKERS ?= 4
 
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-package test-real test-jaeger real-binaries wheel check format schema lock bench clean
+.PHONY: help install demo up test test-package test-real test-jaeger test-prometheus real-binaries wheel check format schema lock bench clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -51,6 +51,10 @@ test-real: $(VENV)/.dev ## The contract and the scenarios against real Kubernete
 test-jaeger: $(VENV)/.dev ## Traces read back from a real Jaeger (needs Go; built once, in some minutes)
 	@$(BIN)/python -m tests.jaeger.running || true
 	$(BIN)/python -m pytest -m jaeger tests/jaeger
+
+test-prometheus: $(VENV)/.dev ## Alerts and metrics tried with a real Prometheus (needs Go; built once, in some minutes)
+	@$(BIN)/python -m tests.prometheus.running || true
+	$(BIN)/python -m pytest -m prometheus tests/prometheus
 
 real-binaries: $(VENV)/.dev ## Build the control planes' programs into a cache (needs Go; minutes, once)
 	$(BIN)/python -m tests.real.binaries

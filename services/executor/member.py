@@ -239,6 +239,7 @@ class Member:
 
     async def _serve(self, reconciler: Reconciler) -> None:
         slots = self._tools.settings.executor.concurrency
+        self._tools.metrics.breaker_open.set(float(self._breaker.is_open), member=self.name)
         async with anyio.create_task_group() as group:
             try:
                 while True:

@@ -11,6 +11,7 @@ import yaml
 
 from shared.settings import HealthSettings
 from tests.docs.metrics_page import SERVICES, exposed
+from tests.prometheus.cases import cases
 
 FILE = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yaml"
 RULES: list[dict[str, Any]] = [rule for group in yaml.safe_load(FILE.read_text())["groups"] for rule in group["rules"]]
@@ -50,6 +51,13 @@ def test_an_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> Non
     assert re.fullmatch(r"\d+m", rule["for"])
     assert rule["labels"]["severity"] in ("warning", "critical")
     assert rule["annotations"].keys() == {"summary", "description"}
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_it_is_tried_when_an_alert_fires_and_when_not(rule: dict[str, Any]) -> None:
+    tried = [case for case in cases() if case.alert == rule["alert"]]
+    assert any(case.fires for case in tried)
+    assert any(case.silent for case in tried)
 
 
 def test_no_alert_has_the_name_of_another() -> None:

@@ -101,18 +101,7 @@ def _answers(url: str) -> bool:
 
 
 def main() -> int:
-    try:
-        try:
-            path = find()
-        except golang.Missing:
-            path = _cached()
-            print(f"building {path.name} from {PACKAGE} …", file=sys.stderr, flush=True)
-            golang.build(MODULE, PACKAGE, path)
-    except golang.Missing as missing:
-        print(missing, file=sys.stderr)
-        return 1
-    print(path)
-    return 0
+    return golang.main(MODULE, {"jaeger": PACKAGE}, lambda _: find(), lambda _: _cached())
 
 
 if __name__ == "__main__":

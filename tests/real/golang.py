@@ -6,8 +6,12 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 
 class Missing(Exception):
@@ -30,8 +34,9 @@ def cache(module: Path, name: str) -> Path:
     return Path(root) / f"{name}-{digest}"
 
 
-def build(module: Path, package: str, target: Path, *, stamps: str = "", jobs: int = 1) -> None:
-    """At a low priority: a machine that people work at stays usable. jobs: compilers at once. Raises Missing."""
+def build(module: Path, package: str, target: Path, *, stamps: str = "", tags: str = "", jobs: int = 1) -> None:
+    """At a low priority: a machine that people work at stays usable. tags: of its build constraints. jobs: compilers at
+    once. Raises Missing."""
     go = shutil.which("go")
     if go is None:
         raise Missing(f"{target.name} is not there, and cannot be built: Go is not on the PATH")
@@ -43,6 +48,7 @@ def build(module: Path, package: str, target: Path, *, stamps: str = "", jobs: i
         "-p",
         str(jobs),
         "-trimpath",
+        f"-tags={tags}",
         f"-ldflags=-s -w {stamps}".rstrip(),
         "-o",
         str(draft),
@@ -58,6 +64,27 @@ def build(module: Path, package: str, target: Path, *, stamps: str = "", jobs: i
         draft.replace(target)  # whole or not at all: others may look for it at this moment
     finally:
         draft.unlink(missing_ok=True)
+
+
+def main(
+    module: Path, packages: Mapping[str, str], find: Callable[[str], Path], cached: Callable[[str], Path], **how: Any
+) -> int:
+    """For a command line: build what `find` does not find where `cached` says, and print where each program is. how: as
+    for `build`. Returns the exit status, 1 where something is missing and cannot be built."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing half-built stays, no compiler goes on
+    try:
+        for name, package in packages.items():
+            try:
+                path = find(name)
+            except Missing:
+                path = cached(name)
+                print(f"building {name} from {package} …", file=sys.stderr, flush=True)
+                build(module, package, path, **how)
+            print(path)
+    except Missing as missing:
+        print(missing, file=sys.stderr)
+        return 1
+    return 0
 
 
 def _text(module: Path) -> str:
