@@ -8,7 +8,7 @@ TEST_WORKERS ?= 4
 
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-package test-real test-jaeger test-prometheus real-binaries wheel check format schema lock bench clean
+.PHONY: help install demo up test test-package test-real test-jaeger test-prometheus test-clients real-binaries wheel check format schema lock bench clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ test-jaeger: $(VENV)/.dev ## Traces read back from a real Jaeger (needs Go; buil
 test-prometheus: $(VENV)/.dev ## Alerts and metrics tried with a real Prometheus (needs Go; built once, in some minutes)
 	@$(BIN)/python -m tests.prometheus.running || true
 	$(BIN)/python -m pytest -m prometheus tests/prometheus
+
+test-clients: $(VENV)/.dev ## What docs/messages.md shows, with NATS' command line (needs Go, once) and Node.js (npm)
+	@$(BIN)/python -m tests.clients.programs || true
+	$(BIN)/python -m pytest -m clients tests/clients
 
 real-binaries: $(VENV)/.dev ## Build the control planes' programs into a cache (needs Go; minutes, once)
 	$(BIN)/python -m tests.real.binaries

@@ -60,19 +60,24 @@ nats request brim.cordon '{cordon}'
 
 ### The same from another language
 
-Nothing of brim is needed but a NATS client. In Node.js, with the package `nats`:
+Nothing of brim is needed but a NATS client. In Node.js, after `npm install @nats-io/transport-node`, as `ask.mjs`:
 
 ```js
-import {{ connect }} from "nats";
 import {{ readFileSync }} from "node:fs";
+import {{ setTimeout }} from "node:timers/promises";
+import {{ connect }} from "@nats-io/transport-node";
 
 const nc = await connect({{ servers: process.env.NATS_URL ?? "127.0.0.1:4222" }});
 const answer = await nc.request("brim.apply", readFileSync("policy.yaml"), {{ timeout: 5000 }});
 console.log(answer.json());
-const subject = "{placement}";
-const placement = await nc.request(`$JS.API.DIRECT.GET.PLACEMENT.${{subject}}`);
-console.log(placement.headers.get("Nats-Time-Stamp"), placement.json().shares);
+await setTimeout(200); // a decision takes milliseconds
+const placement = await nc.request("$JS.API.DIRECT.GET.PLACEMENT.{placement}");
+console.log(placement.data.length ? placement.json().shares : "nothing is decided yet: is there such a workload?");
 await nc.close();
+```
+
+```sh
+node ask.mjs
 ```
 
 Or with nothing but a shell: NATS speaks plain lines over TCP. As `ask.sh SUBJECT [PAYLOAD]`, one request and its answer:

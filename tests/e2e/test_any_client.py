@@ -1,15 +1,13 @@
 """docs/messages.md is true: what it shows of NATS' command line and of a shell works, word for word.
 
-The command line itself runs where it is installed; everywhere its lines are carried out over a socket by hand, as they
-would be by any client that knows NATS' protocol and nothing of brim.
+The command line's lines are carried out over a socket by hand, as they would be by any client that knows NATS' protocol
+and nothing of brim. tests/clients has the command line itself, and another language.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import re
 import shlex
 import shutil
 from collections.abc import AsyncIterator
@@ -21,22 +19,10 @@ from urllib.parse import urlsplit
 import anyio
 import pytest
 
-from cli.up import example
-from tests.e2e.harness import QWEN3, WAIT, Play, playing
+from tests.e2e.harness import QWEN3, WAIT
+from tests.e2e.messages_page import POLICY, blocks, lines, qwen3, refused, run
 
-PAGE = (Path(__file__).parents[2] / "docs" / "messages.md").read_text(encoding="utf-8")
-NATS, BASH = shutil.which("nats"), shutil.which("bash")
-POLICY = "policy.yaml"
-
-
-def blocks(language: str) -> list[str]:
-    """Fenced examples of the part that is for people with other clients."""
-    part = PAGE.partition("## Subjects")[0]
-    return re.findall(rf"^```{language}\n(.*?)^```$", part, re.DOTALL | re.MULTILINE)
-
-
-def lines(program: str) -> list[str]:
-    return [line for block in blocks("sh") for line in block.splitlines() if line.startswith(program)]
+BASH = shutil.which("bash")
 
 
 @dataclass
@@ -116,26 +102,6 @@ async def carried_out(client: Client, line: str, folder: Path) -> bytes:
     raise AssertionError(f"nobody has said what this does: {line}")
 
 
-@asynccontextmanager
-async def qwen3(folder: Path) -> AsyncIterator[tuple[Play, str]]:
-    """The fleet and the workload that the page speaks of, without a policy yet."""
-    (policy,) = blocks("yaml")
-    (folder / POLICY).write_text(policy, encoding="utf-8")
-    async with playing(folder / "play", "hybrid.yaml") as play:
-        (folder / "qwen3.yaml").write_text(example("qwen3.yaml"), encoding="utf-8")
-        await play.apply("qwen3.yaml")
-        yield play, play.stage.brim.settings.bus.urls[0]
-
-
-async def refused(play: Play) -> None:
-    """Wait until something that was published was refused."""
-    with anyio.fail_after(WAIT):
-        while True:
-            if await play.bus.history("REJECTED", "brim.rejected.scheduler"):
-                return
-            await anyio.sleep(0.05)
-
-
 async def test_a_socket_will_do(tmp_path: Path) -> None:
     request, publish, rejected, decided, follow, scale, cordon = lines("nats ")
     async with qwen3(tmp_path) as (play, url), Client.connect(url) as client, Client.connect(url) as follower:
@@ -161,22 +127,6 @@ async def test_a_socket_will_do(tmp_path: Path) -> None:
         assert answer["message"]["subject"] == "brim.rejected.scheduler"
 
 
-async def run(command: str, folder: Path, url: str) -> str:
-    address = urlsplit(url)
-    environment = {**os.environ, "NATS_URL": url, "NATS_HOST": str(address.hostname), "NATS_PORT": str(address.port)}
-    process = await asyncio.create_subprocess_exec(
-        *(BASH or "bash", "-c", command),
-        cwd=folder,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    with anyio.fail_after(WAIT):
-        out, err = await process.communicate()
-    assert process.returncode == 0, (command, out, err)
-    return out.decode()
-
-
 @pytest.mark.skipif(BASH is None, reason="bash is not installed")
 async def test_a_shell_will_do(tmp_path: Path) -> None:
     (script,) = blocks("bash")
@@ -190,19 +140,3 @@ async def test_a_shell_will_do(tmp_path: Path) -> None:
         (tmp_path / POLICY).write_text("kind: Prop\u00e4gation")
         refused = json.loads(await run(apply, tmp_path, url))
         assert [fault["field"] for fault in refused["faults"]] == ["apiVersion", "kind", "metadata"]
-
-
-@pytest.mark.skipif(NATS is None or BASH is None, reason="the nats command line is not installed")
-async def test_the_nats_command_line_will_do(tmp_path: Path) -> None:
-    request, publish, rejected, decided, _, scale, cordon = lines("nats ")
-    async with qwen3(tmp_path) as (play, url):
-        assert "vllm-deploy-pp" in await run(request, tmp_path, url)
-        await play.eventually(lambda: play.ready("test", "qwen3", "idc") == 2)
-        assert '"member":"idc"' in await run(decided, tmp_path, url)
-        assert '"scaled"' in await run(scale, tmp_path, url)
-        await play.eventually(lambda: play.ready("test", "qwen3", "ack") == 2)
-        assert '"cordoned"' in await run(cordon, tmp_path, url)
-        (tmp_path / POLICY).write_text("kind: PropagationPolicy")
-        await run(publish, tmp_path, url)
-        await refused(play)
-        assert "apiVersion" in await run(rejected, tmp_path, url)

@@ -27,10 +27,15 @@ def version(module: Path, path: str) -> str:
 
 def cache(module: Path, name: str) -> Path:
     """The folder for just these versions: another go.mod has another."""
+    return kept(name, _text(module))
+
+
+def kept(name: str, versions: str) -> Path:
+    """The folder of what is kept from run to run. versions: the text that fixes them all; another has another."""
     root = os.environ.get("TEST_PROGRAMS_CACHE")
     if root is None:
         root = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brim")
-    digest = hashlib.sha256(_text(module).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(versions.encode()).hexdigest()[:8]
     return Path(root) / f"{name}-{digest}"
 
 
