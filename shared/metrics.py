@@ -118,12 +118,16 @@ class Histogram(_Series[_Histogram]):
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A metric as Prometheus knows it; of a histogram there are `_bucket`, `_sum` and `_count`."""
+    """A metric as Prometheus knows it; of a histogram there are `_bucket`, `_sum` and `_count`.
+
+    unit: of its values; "seconds" are real ones, "fleet seconds" those of the fleet's clock.
+    """
 
     name: str
     kind: str
     labels: tuple[str, ...]
     documentation: str
+    unit: str
 
 
 class Metrics:
@@ -143,16 +147,22 @@ class Metrics:
             raise ValueError(f"{name!r} is no metric name: lower-case letters, digits and '_'")
         return self._prefix + name
 
-    def counter(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
+    def _describe(self, name: str, kind: str, labels: Sequence[str], documentation: str, unit: str) -> None:
+        """unit: where none is given, the one that the name ends with."""
+        unit = unit or ("seconds" if name.endswith("_seconds") else "")
+        full = self._name(name) + ("_total" if kind == "counter" else "")
+        self.described.append(Described(full, kind, tuple(labels), documentation, unit))
+
+    def counter(self, name: str, documentation: str, labels: Sequence[str] = (), *, unit: str = "") -> Counter:
         """Counts up. Its name gets `_total` at the end."""
         metric = _Counter(self._name(name), documentation, labels, registry=self._registry)
-        self.described.append(Described(self._name(name) + "_total", "counter", tuple(labels), documentation))
+        self._describe(name, "counter", labels, documentation, unit)
         return Counter(metric, self._labels(metric, labels))
 
-    def gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
+    def gauge(self, name: str, documentation: str, labels: Sequence[str] = (), *, unit: str = "") -> Gauge:
         """A value that goes up and down."""
         metric = _Gauge(self._name(name), documentation, labels, registry=self._registry)
-        self.described.append(Described(self._name(name), "gauge", tuple(labels), documentation))
+        self._describe(name, "gauge", labels, documentation, unit)
         gauge = Gauge(metric, self._labels(metric, labels))
         self._gauges.append(gauge)
         return gauge
@@ -163,10 +173,12 @@ class Metrics:
         documentation: str,
         labels: Sequence[str] = (),
         buckets: Sequence[float] = SECONDS,
+        *,
+        unit: str = "",
     ) -> Histogram:
         """A distribution; the default buckets are real seconds from half a millisecond to a minute."""
         metric = _Histogram(self._name(name), documentation, labels, registry=self._registry, buckets=tuple(buckets))
-        self.described.append(Described(self._name(name), "histogram", tuple(labels), documentation))
+        self._describe(name, "histogram", labels, documentation, unit)
         return Histogram(metric, self._labels(metric, labels))
 
     def _labels(self, metric: _Counter | _Gauge | _Histogram, names: Sequence[str]) -> _Labels:

@@ -26,15 +26,22 @@ class DeschedulerMetrics:
     @classmethod
     def of(cls, metrics: Metrics) -> DeschedulerMetrics:
         return cls(
-            asked=metrics.counter("stuck_replicas_asked", "Replicas asked to move", ("member",)),
-            requests=metrics.counter("requests", "Rebalance requests sent"),
-            lateness=metrics.histogram("lateness_seconds", "Threshold passed to request sent"),
-            unmovable=metrics.counter("unmovable", "Findings that cannot move", ("member",)),
-            unschedulable=metrics.gauge("unschedulable_replicas", "Replicas that cannot be scheduled", ("member",)),
-            waiting=metrics.gauge(
-                "oldest_unschedulable_seconds", "For how long the oldest of them could not be scheduled", ("member",)
+            asked=metrics.counter("stuck_replicas_asked", "Replicas asked to move", ("member",), unit="replicas"),
+            requests=metrics.counter("requests", "Rebalance requests sent", unit="messages"),
+            lateness=metrics.histogram("lateness_seconds", "Threshold passed to request sent", unit="fleet seconds"),
+            unmovable=metrics.counter("unmovable", "Findings that cannot move", ("member",), unit="findings"),
+            unschedulable=metrics.gauge(
+                "unschedulable_replicas", "Replicas that cannot be scheduled", ("member",), unit="replicas"
             ),
-            bad_messages=metrics.counter("bad_messages", "Messages that could not be read", ("stream",)),
+            waiting=metrics.gauge(
+                "oldest_unschedulable_seconds",
+                "How long the oldest unschedulable replica has waited",
+                ("member",),
+                unit="fleet seconds",
+            ),
+            bad_messages=metrics.counter(
+                "bad_messages", "Messages that could not be read", ("stream",), unit="messages"
+            ),
         )
 
     def tell(self, statuses: Iterable[Status], now: float) -> None:

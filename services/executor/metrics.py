@@ -32,17 +32,21 @@ class ExecutorMetrics:
     def of(cls, metrics: Metrics) -> ExecutorMetrics:
         return cls(
             service=metrics,
-            writes=metrics.counter("writes", "Writes to members", ("member", "verb", "result")),
+            writes=metrics.counter("writes", "Writes to members", ("member", "verb", "result"), unit="requests"),
             write_seconds=metrics.histogram("write_seconds", "Duration of a write", ("member", "verb")),
-            looks=metrics.counter("looks", "Objects read back from members", ("member",)),
-            outcomes=metrics.counter("outcomes", "Outcomes published", ("member", "result")),
+            looks=metrics.counter("looks", "Objects read back from members", ("member",), unit="objects"),
+            outcomes=metrics.counter("outcomes", "Outcomes published", ("member", "result"), unit="messages"),
             carried_out=metrics.histogram("carried_out_seconds", "Placement stored to outcome", ("member",)),
-            waiting=metrics.gauge("waiting", "Objects whose turn has come", ("member",)),
-            breaker_open=metrics.gauge("breaker_open", "1 while a member is only probed", ("member",)),
-            pods=metrics.counter("pods", "Orders about pods", ("member", "form", "result")),
-            events_dropped=metrics.counter("events_dropped", "Events about pods not written", ("member",)),
-            actions=metrics.counter("actions", "Actions in members", ("verb", "result")),
-            bad_messages=metrics.counter("bad_messages", "Messages that could not be read", ("stream",)),
+            waiting=metrics.gauge("waiting", "Objects whose turn has come", ("member",), unit="objects"),
+            breaker_open=metrics.gauge("breaker_open", "1 while a member is only probed", ("member",), unit="0 or 1"),
+            pods=metrics.counter("pods", "Orders about pods", ("member", "form", "result"), unit="orders"),
+            events_dropped=metrics.counter(
+                "events_dropped", "Events about pods not written", ("member",), unit="events"
+            ),
+            actions=metrics.counter("actions", "Actions in members", ("verb", "result"), unit="actions"),
+            bad_messages=metrics.counter(
+                "bad_messages", "Messages that could not be read", ("stream",), unit="messages"
+            ),
         )
 
     def forget_member(self, member: str) -> None:

@@ -10,32 +10,47 @@ _LATENCIES = (0.0005, 0.001, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012, 0.015, 0.
 
 
 class SchedulerMetrics:
-    """Times are real seconds."""
+    """Times are real seconds, unless their unit says otherwise."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._submissions = metrics.counter(
-            "submissions", "Submissions and requests, by verb and result", ("verb", "result")
+            "submissions", "Submissions and requests, by verb and result", ("verb", "result"), unit="submissions"
         )
         self._intake = metrics.histogram("intake_seconds", "From taking a submission to its end", ("verb",))
-        self._decisions = metrics.counter("decisions", "Placements stored, by cause", ("cause",))
+        self._decisions = metrics.counter("decisions", "Placements stored, by cause", ("cause",), unit="placements")
         self._latency = metrics.histogram(
             "decision_seconds", "From hearing of a change to its placement's acknowledgement", buckets=_LATENCIES
         )
-        self._lost = metrics.counter("publishes_lost", "Placements that could not be stored, by error", ("code",))
-        self._snapshots = metrics.counter("snapshots_asked", "Snapshots asked for after a gap", ("member",))
-        self.pending = metrics.gauge("pending_replicas", "Replicas that fit nowhere now")
-        self.workloads = metrics.gauge("workloads", "Objects that are desired")
-        self.in_flight = metrics.gauge("placements_in_flight", "Placements sent and not acknowledged yet")
-        self._pods = metrics.counter("pod_decisions", "Decisions about pods, by unit and reason", ("unit", "code"))
-        self._pod_latency = metrics.histogram("pod_decision_seconds", "Choosing a node for one pod", buckets=_LATENCIES)
-        self.pods_waiting = metrics.gauge("pods_waiting", "Pods of brim's that have no node yet")
-        self._rejected = metrics.counter("rejected", "Messages refused and put into REJECTED", ("stream",))
-        self._bad_messages = metrics.counter("bad_messages", "Messages that could not be read", ("stream",))
-        self._leaks = metrics.counter("leaks", "Found by sweeps inside members, by kind", ("kind",))
-        self._ages = metrics.gauge(
-            "oldest_reservation_seconds", "For how long the oldest reservation has waited for its pods", ("member",)
+        self._lost = metrics.counter(
+            "publishes_lost", "Placements that could not be stored, by error", ("code",), unit="placements"
         )
-        self.leading = metrics.gauge("leading", "1 while this process decides, 0 while it stands by")
+        self._snapshots = metrics.counter(
+            "snapshots_asked", "Snapshots asked for after a gap", ("member",), unit="requests"
+        )
+        self.pending = metrics.gauge("pending_replicas", "Replicas that fit nowhere now", unit="replicas")
+        self.workloads = metrics.gauge("workloads", "Objects that are desired", unit="objects")
+        self.in_flight = metrics.gauge(
+            "placements_in_flight", "Placements sent and not acknowledged yet", unit="placements"
+        )
+        self._pods = metrics.counter(
+            "pod_decisions", "Decisions about pods, by unit and reason", ("unit", "code"), unit="decisions"
+        )
+        self._pod_latency = metrics.histogram("pod_decision_seconds", "Choosing a node for one pod", buckets=_LATENCIES)
+        self.pods_waiting = metrics.gauge("pods_waiting", "Pods of brim's that have no node yet", unit="pods")
+        self._rejected = metrics.counter(
+            "rejected", "Messages refused and put into REJECTED", ("stream",), unit="messages"
+        )
+        self._bad_messages = metrics.counter(
+            "bad_messages", "Messages that could not be read", ("stream",), unit="messages"
+        )
+        self._leaks = metrics.counter("leaks", "Found by sweeps inside members, by kind", ("kind",), unit="findings")
+        self._ages = metrics.gauge(
+            "oldest_reservation_seconds",
+            "How long the oldest reservation has waited for its pods",
+            ("member",),
+            unit="fleet seconds",
+        )
+        self.leading = metrics.gauge("leading", "1 while this process decides, 0 while it stands by", unit="0 or 1")
 
     def submitted(self, verb: str, result: str, seconds: float) -> None:
         self._submissions.add(verb=verb, result=result)

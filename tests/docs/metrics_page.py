@@ -25,9 +25,14 @@ SERVICES: dict[str, Callable[[Metrics], object]] = {
 }
 HEAD = """# Metrics
 
-Each service tells Prometheus at `/metrics` of its health port. Seconds are real seconds. Labels hold small sets only,
-never the name of a workload or a pod; beyond 2,000 sets of a metric the rest counts as `other`. A histogram has
-`_bucket`, `_sum` and `_count`. This page is written from the code by `make schema`.
+Each service tells Prometheus at `/metrics` of its health port; a gauge about the fleet is told by the process that
+leads, and by no standby. Seconds are real ones, fleet seconds those of the fleet's clock: the same, unless it was told
+to run fast. Labels hold small sets only, never the name of a workload or a pod; beyond 2,000 sets of a metric the rest
+counts as `other`. A histogram has `_bucket`, `_sum` and `_count`. This page is written from the code by `make schema`.
+
+`deploy/prometheus` has a scrape configuration and alert rules, `deploy/grafana` a dashboard with the files by which
+Grafana loads it by itself. The rules and all of the dashboard's queries are tried with a real Prometheus
+(`make test-prometheus`); the dashboard itself was checked as far as that goes without Grafana, and never loaded in one.
 """
 
 
@@ -53,13 +58,13 @@ def _section(service: str) -> str:
     consumer_lag(metrics)
     SERVICES[service](metrics)
     rows = [_row(one) for one in sorted(metrics.described, key=lambda one: one.name)]
-    heading = ["", f"## {service}", "", "| metric | kind | labels | what it says |", "|---|---|---|---|"]
+    heading = ["", f"## {service}", "", "| metric | kind | unit | labels | what it says |", "|---|---|---|---|---|"]
     return "\n".join([*heading, *rows]) + "\n"
 
 
 def _row(one: Described) -> str:
     labels = ", ".join(f"`{label}`" for label in one.labels) or "–"
-    return f"| `{one.name}` | {one.kind} | {labels} | {one.documentation} |"
+    return f"| `{one.name}` | {one.kind} | {one.unit} | {labels} | {one.documentation} |"
 
 
 def main(arguments: list[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.metrics import Metrics
-from tests.docs.metrics_page import PAGE, SERVICES, page
+from tests.docs.metrics_page import PAGE, SERVICES, exposed, page
 
 
 def test_the_page_is_what_the_code_says() -> None:
@@ -20,3 +20,7 @@ def test_prometheus_is_told_those_names_and_kinds_and_no_others(service: str) ->
     told = {(name, kind) for _, _, name, kind in lines if not name.endswith("_created")}
     assert told == {(one.name, one.kind) for one in metrics.described}
     assert all(one.name.startswith(f"brim_{service}_") for one in metrics.described)
+
+
+def test_each_has_a_unit() -> None:
+    assert [one.name for one in exposed().values() if not one.unit] == []
