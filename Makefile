@@ -39,7 +39,7 @@ test: $(VENV)/.dev ## The whole test suite
 	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist worksteal
 
 test-package: $(VENV)/.dev ## Install the wheel into an empty environment and play the demo there (needs a package index)
-	TEST_PACKAGE=1 $(BIN)/python -m pytest tests/package
+	$(BIN)/python -m pytest -m package tests/package
 
 wheel: $(VENV)/.runtime ## Build the wheel of the last commit into dist, the same bytes everywhere
 	.ci/wheel dist

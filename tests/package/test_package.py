@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
-import sys
 import venv
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -66,17 +67,73 @@ def test_the_wheel_holds_all_that_runs_and_nothing_else(wheel: Path) -> None:
     assert {"brim", "kubectl-brim", "kubectl-amc"} <= {line.partition(" =")[0] for line in scripts.splitlines()}
 
 
-@pytest.mark.skipif(not os.environ.get("TEST_PACKAGE"), reason="slow, and needs a package index: make test-package")
-def test_in_an_empty_environment_the_demo_plays(wheel: Path, tmp_path: Path) -> None:
-    """With nothing on the PATH but the system, as for somebody who has just heard of brim."""
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """Somebody who has just heard of brim: with nothing but the system and an environment that is empty.
+
+    place: with what README's lines name. scripts: of the environment; links: as tools that install applications do,
+    a folder on the PATH from which nothing leads into the environment but the command itself.
+    """
+
+    place: Path
+    scripts: Path
+    links: Path
+
+    def does(self, line: str, *path: Path, seconds: float) -> str:
+        own = {name: value for name, value in os.environ.items() if not name.startswith(NOT_HIS)}
+        environment = {**own, "PATH": os.pathsep.join(map(str, (*path, "/usr/bin", "/bin")))}
+        return run("sh", "-c", line, seconds=seconds, env=environment, cwd=self.place)
+
+    def has(self) -> set[str]:
+        """What is installed: `name==version`, of brim itself the name."""
+        listed = self.does("pip list --format=freeze", self.scripts, seconds=BUILDING).split()
+        return {"brim" if line.startswith("brim==") else line for line in listed}
+
+
+NOT_HIS = ("BRIM_", "NATS_", "PYTHON", "VIRTUAL")
+
+
+@pytest.fixture
+def stranger(wheel: Path, tmp_path: Path) -> Stranger:
+    it = Stranger(tmp_path / "place", tmp_path / "env" / "bin", tmp_path / "links")
     venv.create(tmp_path / "env", with_pip=True)
-    scripts = tmp_path / "env" / ("Scripts" if sys.platform == "win32" else "bin")
-    run(scripts / "python", "-m", "pip", "install", "--quiet", wheel, seconds=INSTALLING)
-    own = {
-        key: value for key, value in os.environ.items() if not key.startswith(("BRIM_", "NATS_", "PYTHON", "VIRTUAL"))
-    }
-    environment = {**own, "PATH": os.pathsep.join((str(scripts), "/usr/bin", "/bin"))}
-    place = tmp_path / "elsewhere"
-    place.mkdir()
-    said = run(scripts / "brim", "demo", seconds=PLAYING, env=environment, cwd=place)
+    (it.place / "dist").mkdir(parents=True)
+    shutil.copy(wheel, it.place / "dist")
+    shutil.copy(ROOT / "requirements.lock", it.place)
+    it.links.mkdir()
+    (it.links / "brim").symlink_to(it.scripts / "brim")
+    return it
+
+
+def readme(*beginnings: str) -> list[str]:
+    """The lines of its commands that begin so."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [line for block in blocks for line in block.splitlines() if line.startswith(beginnings)]
+
+
+@pytest.mark.package
+@pytest.mark.parametrize(
+    "versions",
+    [
+        "locked",
+        pytest.param(
+            "newest",
+            marks=pytest.mark.skipif(
+                not os.environ.get("TEST_PACKAGE_NEWEST"),
+                reason="depends on what an index has today: TEST_PACKAGE_NEWEST=1 make test-package",
+            ),
+        ),
+    ],
+)
+def test_in_an_empty_environment_the_demo_plays(stranger: Stranger, versions: str) -> None:
+    locked, alone = readme("pip install ")
+    if versions == "locked":
+        stranger.does(locked, stranger.scripts, seconds=INSTALLING)
+    before = stranger.has()
+    stranger.does(alone, stranger.scripts, seconds=INSTALLING)
+    if versions == "locked":
+        assert stranger.has() - before == {"brim"}, "the lock file has all that brim needs, at versions that it allows"
+    (demo,) = readme("brim demo")
+    said = stranger.does(demo, stranger.links, seconds=PLAYING)
     assert "Every step was seen in the members' own APIs" in said
