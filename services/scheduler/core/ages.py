@@ -14,9 +14,9 @@ class Ages:
     def __init__(self) -> None:
         self._since: dict[tuple[str, int], float] = {}  # by uid and member number; few: those whose pods are to come
 
-    def note(self, uid: str, member: int, reserved: int, at: float) -> None:
-        """So many replicas are reserved from then on."""
-        if reserved:
+    def note(self, uid: str, member: int, waits: bool, at: float) -> None:
+        """Whether some of its replicas are reserved there from then on."""
+        if waits:
             self._since.setdefault((uid, member), at)
         else:
             self._since.pop((uid, member), None)

@@ -50,6 +50,13 @@ class Holdings:
     def reserved(self, uid: str, table: Table) -> int:
         return sum(part.count for part in self._parts(uid, table))
 
+    def waits(self, uid: str, table: Table) -> bool:
+        """Whether any are reserved."""
+        for part in self._parts(uid, table):  # noqa: SIM110 - asked after every change, and a generator costs more
+            if part.housed or part.deficit:
+                return True
+        return False
+
     def placed(self, uid: str, table: Table) -> int:
         return sum(part.placed for part in self._parts(uid, table))
 

@@ -143,7 +143,7 @@ class FleetRoom:
 
     def _note_ages(self, uids: Iterable[str], table: Table, at: float) -> None:
         for uid in uids:
-            self._ages.note(uid, table.number, self._holdings.reserved(uid, table), at)
+            self._ages.note(uid, table.number, self._holdings.waits(uid, table), at)
 
     def _sell(self, member: str, around: Surroundings | None) -> None:
         if around is None:
@@ -224,7 +224,7 @@ class FleetRoom:
         if self._holdings.trying:
             return
         for table, _ in tables:
-            self._note_ages((uid,), table, at)
+            self._ages.note(uid, table.number, self._holdings.waits(uid, table), at)
             if self._holdings.short:
                 self._holdings.house_deficits(table)
 
