@@ -124,7 +124,7 @@ def run_connected(target: Target, use: Callable[[Session], Awaitable[T]]) -> T:
 
     async def run() -> T:
         async with (
-            telemetry.command(target.settings.telemetry, name, {"enduser.id": who()}),
+            telemetry.command(target.settings.telemetry, name, {"enduser.id": who()}, warn),
             connection.connect(target) as bus,
         ):
             with _telling_of_the_bus():

@@ -176,6 +176,10 @@ class TelemetrySettings(Section):
         Field(ge=0.0, le=1.0),
         why("share", "Share of new traces that are kept; a trace that others began is kept as they say."),
     ] = 1.0
+    farewell: Annotated[
+        PositiveFloat,
+        why("seconds", "A command that is done waits so long for the collector to take its spans."),
+    ] = 2.0
     jaeger: Annotated[
         str, why("address", "Jaeger's query service, http://jaeger:16686: `brim trace` reads traces there.")
     ] = ""

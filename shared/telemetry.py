@@ -9,8 +9,9 @@ span says whose it is.
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
@@ -45,19 +46,47 @@ _KINDS = {
 }
 _propagator = TraceContextTextMapPropagator()
 
+# What the exporter complains of goes where the process logs, and nowhere in a command, which says it in its own words.
+logging.getLogger("opentelemetry").addHandler(logging.NullHandler())
 
 _NOTHING: trace.Tracer = trace.NoOpTracer()
 _service: ContextVar[str] = ContextVar("brim_service", default="")
 
 
+class _Exporter(SpanExporter):
+    """Another one, of which is known whether something that it was given never arrived."""
+
+    def __init__(self, inner: SpanExporter) -> None:
+        self._inner = inner
+        self.lost = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._inner.export(spans)
+        self.lost = self.lost or result is not SpanExportResult.SUCCESS
+        return result
+
+    def shutdown(self) -> None:
+        self._inner.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._inner.force_flush(timeout_millis)
+
+
 class _Tracing:
     """The process' tracers, by service. Not OpenTelemetry's global one: that can be set only once, tests need it anew.
 
-    service: whose spans those are that no service of this process claims.
+    service: whose spans those are that no service of this process claims. exporter: of the processor, where it sends.
     """
 
-    def __init__(self, processor: SpanProcessor | None = None, service: str = "", ratio: float = 1.0) -> None:
+    def __init__(
+        self,
+        processor: SpanProcessor | None = None,
+        service: str = "",
+        ratio: float = 1.0,
+        exporter: _Exporter | None = None,
+    ) -> None:
         self.processor = processor
+        self.exporter = exporter
         self._service = service
         self._sampler = ParentBased(TraceIdRatioBased(ratio))
         self._tracers: dict[str, trace.Tracer] = {}
@@ -134,8 +163,8 @@ def setup(settings: TelemetrySettings, *, service: str) -> None:
     # Loaded where it is used alone: commands start sooner without it.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint.rstrip("/") + "/v1/traces", timeout=10)
-    _tracing = _Tracing(BatchSpanProcessor(exporter), service, settings.sample_ratio)
+    exporter = _Exporter(OTLPSpanExporter(endpoint=settings.otlp_endpoint.rstrip("/") + "/v1/traces", timeout=10))
+    _tracing = _Tracing(BatchSpanProcessor(exporter), service, settings.sample_ratio, exporter)
 
 
 def serve_as(service: str) -> None:
@@ -143,12 +172,15 @@ def serve_as(service: str) -> None:
     _service.set(service)
 
 
-async def shutdown(*, timeout: float = 5.0) -> None:
-    """Send what is left. The exporter may block for 30 s: it does so in a thread that is left behind then."""
+async def shutdown(*, timeout: float = 5.0) -> bool:
+    """Send what is left. The exporter may block for 30 s: it does so in a thread that is left behind then.
+
+    timeout: seconds. Returns whether all arrived that was ever sent.
+    """
     global _tracing
-    processor, _tracing = _tracing.processor, _Tracing()
+    processor, exporter, _tracing = _tracing.processor, _tracing.exporter, _Tracing()
     if processor is None:
-        return
+        return True
     done = threading.Event()
 
     def close() -> None:
@@ -156,14 +188,17 @@ async def shutdown(*, timeout: float = 5.0) -> None:
         done.set()
 
     threading.Thread(target=close, name="telemetry-shutdown", daemon=True).start()
-    await anyio.to_thread.run_sync(done.wait, timeout)
+    in_time = await anyio.to_thread.run_sync(done.wait, timeout)
+    return in_time and not (exporter is not None and exporter.lost)
 
 
 @asynccontextmanager
-async def exporting(settings: TelemetrySettings, *, service: str, timeout: float = 5.0) -> AsyncIterator[None]:
+async def exporting(
+    settings: TelemetrySettings, *, service: str, timeout: float = 5.0, lost: Callable[[], None] = lambda: None
+) -> AsyncIterator[None]:
     """Record and export spans while the block runs, where an endpoint is set and nothing is recorded yet.
 
-    timeout: seconds for sending the last ones.
+    timeout: seconds for sending the last ones. lost: called in the end where not all of them arrived.
     """
     if not settings.otlp_endpoint or recording():
         yield
@@ -173,14 +208,24 @@ async def exporting(settings: TelemetrySettings, *, service: str, timeout: float
         yield
     finally:
         with anyio.CancelScope(shield=True):
-            await shutdown(timeout=timeout)
+            if not await shutdown(timeout=timeout):
+                lost()
 
 
 @asynccontextmanager
-async def command(settings: TelemetrySettings, name: str, attributes: Attributes) -> AsyncIterator[None]:
+async def command(
+    settings: TelemetrySettings, name: str, attributes: Attributes, tell: Callable[[str], None]
+) -> AsyncIterator[None]:
     """Run one command as the root of a trace, which all that it asks for continues. What it recorded is sent before
-    it ends, where an endpoint is set: for a moment at most, since a person waits."""
-    async with exporting(settings, service="cli", timeout=2.0):
+    it ends, where an endpoint is set: for a moment at most, since a person waits. tell: them that it did not arrive."""
+
+    def lost() -> None:
+        tell(
+            f"This command's part of its trace is lost: {settings.otlp_endpoint} did not take it within "
+            f"{settings.farewell:g} s (BRIM_TELEMETRY__OTLP_ENDPOINT, BRIM_TELEMETRY__FAREWELL)"
+        )
+
+    async with exporting(settings, service="cli", timeout=settings.farewell, lost=lost):
         with span(name, attributes=attributes):
             yield
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
+
+import anyio
+
 from cli.traces import Step, Told, as_json, ids, of_messages, of_spans, render, seconds
+from shared.bus import Bus
 from shared.contracts.desired import Desired
 from shared.contracts.outcome import Outcome
 from shared.contracts.placement import Placement, Reason, Seen, Share
@@ -130,3 +137,31 @@ def test_durations_are_short() -> None:
         "3.41 s",
         "95 s",
     ]
+
+
+async def test_a_command_ends_soon_though_its_collector_never_answers(bus: Bus, nats_server: str) -> None:
+    """Not when the exporter gives up, which takes ten seconds, nor with the exporter's last words."""
+    asked = asyncio.get_running_loop().create_future()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        if not asked.done():
+            asked.set_result(anyio.current_time())
+        await reader.read()  # until the command has gone
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as collector:
+        port = collector.sockets[0].getsockname()[1]
+        own = {name: value for name, value in os.environ.items() if not name.startswith("BRIM_")}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cli", "get", "clusters", "--server", nats_server),
+            env={**own, "BRIM_TELEMETRY__OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "BRIM_TELEMETRY__FAREWELL": "0.5"},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, err = await process.communicate()
+        assert process.returncode == 0, err
+        assert anyio.current_time() - await asked < 8
+        assert err.decode().splitlines()[-1].startswith("This command's part of its trace is lost: http://127.0.0.1:")
+        assert b"Traceback" not in err
+        assert b"HTTPConnectionPool" not in err

@@ -60,7 +60,7 @@ def jaeger(program: Path, folder: Path) -> Iterator[Jaeger]:
         _wait(running, f"http://{query}/api/services")
         yield Jaeger(f"http://{otlp}", f"http://{query}")
     finally:
-        running.stop()
+        running.stop(kill=True)  # it keeps nothing, and would wait for its connections
 
 
 def _config(otlp: str, query: str) -> dict[str, object]:

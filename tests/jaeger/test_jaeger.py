@@ -4,49 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import anyio
 import pytest
 
-from shared import jaeger as adapter
 from shared import telemetry
 from shared.contracts.refs import ObjectRef
 from shared.settings import Settings, TelemetrySettings
 from tests.e2e.command_line import CommandLine
 from tests.e2e.harness import QWEN3, WEB_DEMO, Play, playing
 from tests.e2e.test_traces import DECIDE, serves
-from tests.e2e.traced import Trace
-from tests.jaeger.running import Jaeger, find, jaeger
-from tests.real.golang import Missing
+from tests.jaeger.reading import story
+from tests.jaeger.running import Jaeger
 
 pytestmark = pytest.mark.jaeger
-
-WAIT = 120.0  # seconds; spans are sent every five
-
-
-@pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jaeger]:
-    """Skips where there is none."""
-    try:
-        program = find()
-    except Missing as missing:
-        pytest.skip(str(missing))
-    with jaeger(program, tmp_path_factory.mktemp("jaeger")) as started:
-        yield started
-
-
-async def story(running: Jaeger, trace_id: str, *path: tuple[str, dict[str, object]]) -> Trace:
-    """Wait until Jaeger has all of it: the last step, and no span whose parent is still on its way."""
-    trace = Trace(())
-    with anyio.move_on_after(WAIT):
-        while True:
-            trace = Trace(tuple(await adapter.spans_of(running.url, trace_id)))
-            if trace.spans and not trace.orphans and trace.has_path(*path):
-                return trace
-            await anyio.sleep(0.2)
-    pytest.fail(f"Jaeger never had the whole trace {trace_id}:\n{trace}\norphans: {trace.orphans}")
 
 
 async def newest(brim: CommandLine, ref: ObjectRef) -> str:

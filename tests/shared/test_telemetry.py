@@ -86,11 +86,12 @@ def test_the_context_can_be_stored_with_state() -> None:
 
 class _Collector(http.server.BaseHTTPRequestHandler):
     received: list[tuple[str, bytes]]
+    status = 200
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         type(self).received.append((self.path, body))
-        self.send_response(200)
+        self.send_response(self.status)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -128,7 +129,38 @@ async def test_shutdown_does_not_wait_for_a_collector_that_is_away() -> None:
     with telemetry.span("decide"):
         pass
     with anyio.fail_after(3):
-        await telemetry.shutdown(timeout=0.2)
+        assert not await telemetry.shutdown(timeout=0.2)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        pytest.param(200, [], id="taken"),
+        pytest.param(
+            400,
+            [
+                "This command's part of its trace is lost: {url} did not take it within 30 s "
+                "(BRIM_TELEMETRY__OTLP_ENDPOINT, BRIM_TELEMETRY__FAREWELL)"
+            ],
+            id="refused",
+        ),
+    ],
+)
+async def test_a_command_says_in_one_sentence_that_its_spans_did_not_arrive(
+    collector: tuple[str, list[tuple[str, bytes]]],
+    status: int,
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    url, _ = collector
+    monkeypatch.setattr(_Collector, "status", status)
+    said: list[str] = []
+    settings = TelemetrySettings(otlp_endpoint=url, farewell=30.0)
+    async with telemetry.command(settings, "brim get", {}, said.append):
+        pass
+    assert said == [line.format(url=url) for line in told]
+    assert capsys.readouterr().err == "", "what the library has to say is for logs"
 
 
 async def test_what_a_block_does_is_sent_when_it_ends(collector: tuple[str, list[tuple[str, bytes]]]) -> None:
