@@ -28,7 +28,10 @@ class Kind:
 
     @property
     def words(self) -> frozenset[str]:
-        return frozenset({self.kind.lower(), self.plural, self.resource, *self.short})
+        """Each also with its group, and with its version and group: `deploy.apps`, `deploy.v1.apps`."""
+        bare = (self.kind.lower(), self.plural, *self.short)
+        endings = ("", f".{self.group}", f".{self.version}.{self.group}") if self.group else ("",)
+        return frozenset(word + ending for word in bare for ending in endings)
 
 
 KINDS = (

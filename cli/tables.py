@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cli.json_values import table_of, text
@@ -13,6 +13,7 @@ from simulator.columns import GENERIC, PRINTERS
 
 NONE = "<none>"
 GAP = "   "
+ADOPTION = "ADOPTION"
 STATES = frozenset({"STATUS", "RESULT", "SEEN"})  # columns whose cells name a state
 UNMANAGED = ("pods", "events")  # what these hold is never the fleet's own
 PASSING = frozenset({"AGE", "DURATION", "LAST SEEN"})  # columns that change by time alone
@@ -84,7 +85,7 @@ def member_table(
         "CLUSTER",
         *(["CLUSTER_ALIAS"] if with_alias else []),
         *(printer.columns[place][0].upper() for place in shown if place),
-        *(["ADOPTION"] if with_adoption else []),
+        *([ADOPTION] if with_adoption else []),
     ]
     rows = []
     for entry in found:
@@ -105,6 +106,22 @@ def member_table(
 def adoption(manifest: JsonObject) -> str:
     """Y: the fleet manages this very object. N: it does not (a pod belongs to its workload, not to the fleet)."""
     return "Y" if table_of(manifest, "metadata", "labels").get(MANAGED_LABEL) == "true" else "N"
+
+
+def with_labels(table: Table, labels: Sequence[Mapping[str, str]], keys: Sequence[str], *, every: bool) -> Table:
+    """The table with a column for each of these keys, and one for all labels; what is last on member tables stays last.
+
+    labels: of each row's object.
+    """
+    headings = [key.rpartition("/")[2].upper() for key in keys] + (["LABELS"] if every else [])
+    place = len(table.columns) - (table.columns[-1] == ADOPTION)
+    rows = []
+    for row, own in zip(table.rows, labels, strict=True):
+        cells = [own.get(key, "") for key in keys]
+        if every:
+            cells.append(joined(f"{key}={own[key]}" for key in sorted(own)))
+        rows.append((*row[:place], *cells, *row[place:]))
+    return Table((*table.columns[:place], *headings, *table.columns[place:]), tuple(rows))
 
 
 def changed_rows(before: Table | None, after: Table) -> tuple[int, ...]:

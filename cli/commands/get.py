@@ -27,7 +27,7 @@ from cli.kinds import (
 from cli.naming import split
 from cli.options import member_option, namespace_option
 from cli.session import Session, connected, echo_as, output_option, warn
-from cli.tables import MemberObject, Table, changed_rows, member_table, render
+from cli.tables import MemberObject, Table, changed_rows, member_table, render, with_labels
 from shared.contracts.annotations import MEMBER_ANNOTATION
 from shared.contracts.base import JsonObject
 from shared.errors import BrimError, NotFound, Retryable
@@ -61,6 +61,8 @@ class Where:
     metavar="SELECTOR",
     help="Only objects with these labels: app=web,tier!=db,zone in (a,b),!legacy.",
 )
+@click.option("-L", "--label-columns", multiple=True, metavar="KEY", help="A column for the label of this key.")
+@click.option("--show-labels", is_flag=True, help="A column for all labels.")
 @click.option("-w", "--watch", is_flag=True, help="Go on and print what changes, until Ctrl-C.")
 @click.option("--no-headers", is_flag=True, help="Leave the headings out.")
 @output_option("wide", "json", "yaml", "name")
@@ -74,6 +76,8 @@ async def get(
     all_members: bool,
     member: str | None,
     selector: str,
+    label_columns: tuple[str, ...],
+    show_labels: bool,
     watch: bool,
     no_headers: bool,
     output: str | None,
@@ -97,8 +101,9 @@ async def get(
         selector=selector,
         wide=output == "wide",
     )
+    keys = [key for keys in label_columns for key in keys.split(",") if key]
     looks = [
-        _look(session, kind, replace(query, names=chosen), Where(all_members, member))
+        _labelled(_look(session, kind, replace(query, names=chosen), Where(all_members, member)), keys, show_labels)
         for kind, chosen in _chosen(type_, names)
     ]
     if watch:
@@ -152,6 +157,17 @@ def _look(session: Session, type_: str, query: Query, where: Where) -> Callable[
         sure = kind or require_kind(type_)
         return lambda: _in_members(session, sure, query, where)
     return lambda: fleet_lists.objects(session, type_, query)
+
+
+def _labelled(
+    look: Callable[[], Awaitable[Listing]], keys: Sequence[str], every: bool
+) -> Callable[[], Awaitable[Listing]]:
+    async def labelled() -> Listing:
+        listing = await look()
+        labels = [labels_of(found) for found in listing.objects]
+        return replace(listing, table=with_labels(listing.table, labels, keys, every=every))
+
+    return labelled if keys or every else look
 
 
 def _view(word: str, kind: Kind | None) -> View | None:
@@ -210,7 +226,8 @@ def _with_member(entry: MemberObject) -> JsonObject:
     metadata = entry.manifest.get("metadata")
     known = metadata if isinstance(metadata, dict) else {}
     annotations = {**table_of(known, "annotations"), MEMBER_ANNOTATION: entry.member}
-    return {**entry.manifest, "metadata": {**known, "annotations": dict(annotations)}}
+    first: JsonObject = {key: entry.manifest[key] for key in ("apiVersion", "kind") if key in entry.manifest}
+    return {**first, **entry.manifest, "metadata": {**known, "annotations": dict(annotations)}}
 
 
 def _show(

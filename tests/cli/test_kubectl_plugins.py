@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cli.commands import COMMANDS
 from cli.demo import versions
@@ -107,6 +108,44 @@ async def _tables(kubectl: Kubectl) -> None:
     ]
     fleet = await kubectl("brim", "get", "deploy", APP, "-n", "demo")
     assert fleet.rows[0][0] == APP
+
+
+async def test_one_member_some_objects_and_every_form(tmp_path: Path) -> None:
+    """As hands and scripts that know kubectl write it."""
+    async with playing(tmp_path, "hybrid.yaml") as play:
+        kubectl = Kubectl(CommandLine.of(play).data)
+        await play.apply("qwen3.yaml", "qwen3-hybrid-policies.yaml", "web-demo.yaml")
+        await play.eventually(lambda: play.ready("test", "qwen3", "idc") == 2)
+        await play.eventually(lambda: play.ready("default", "web-demo") == 5)
+
+        for words in ("deploy -m idc", "deployments.apps -m cluster-idc-demo", "deploy.v1.apps -m idc"):
+            table = await kubectl("amc", "get", *words.split(), "-A")
+            assert table.lines[0].split()[:3] == ["NAMESPACE", "NAME", "CLUSTER"], table
+            assert {tuple(row[:3]) for row in table.rows} == {("default", "web-demo", "idc"), ("test", "qwen3", "idc")}
+
+        chosen = await kubectl("amc", "get", "po", "-A", "-M", "-l", "app in (qwen3,other)", "-L", "app")
+        assert {tuple(row[0:1] + row[2:3] + row[-1:]) for row in chosen.rows} == {("test", "idc", "qwen3")}
+        labelled = await kubectl("amc", "get", "po", "-n", "test", "-M", "--show-labels", "-o", "wide")
+        assert labelled.lines[0].split()[-2:] == ["LABELS", "ADOPTION"]
+        assert all("app=qwen3" in row[-2].split(",") for row in labelled.rows)
+
+        as_yaml = await kubectl("amc", "get", "deploy", "qwen3", "-n", "test", "-m", "idc", "-o", "yaml")
+        assert as_yaml.lines[:3] == ["apiVersion: apps/v1", "kind: Deployment", "metadata:"]
+        assert object_of(yaml.safe_load(as_yaml.out), "metadata", "annotations")["brim.dev/member"] == "idc"
+        as_json = await kubectl("amc", "get", "po", "-n", "test", "-M", "-o", "json")
+        items = object_of(as_json.json)["items"]
+        assert isinstance(items, list)
+        assert [text(item, "kind") for item in items] == ["Pod", "Pod"]
+        names = await kubectl("amc", "get", "po", "-n", "test", "-M", "-o", "name")
+        assert {line.partition("-")[0] for line in names.lines} == {"idc: pods/qwen3"}
+
+        nowhere = await kubectl("amc", "get", "deploy", "-m", "nowhere")
+        assert (nowhere.status, nowhere.err) == (
+            1,
+            "Error: the fleet has no member 'nowhere': its members are ack, idc\n",
+        )
+        nothing = await kubectl("amc", "get", "po", "-n", "nothing", "-M")
+        assert (nothing.status, nothing.out, nothing.err) == (0, "", "No resources found in nothing namespace\n")
 
 
 async def test_each_offers_its_own_commands() -> None:

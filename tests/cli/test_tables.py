@@ -16,7 +16,7 @@ from cli.fleet_tables import (
     whole_table,
     workload_table,
 )
-from cli.tables import MemberObject, Table, changed_rows, member_table, render
+from cli.tables import MemberObject, Table, changed_rows, member_table, render, with_labels
 from shared.contracts.base import JsonObject
 from shared.contracts.capacity import Heartbeat
 from shared.contracts.cluster import ClusterManifest, ClusterMetadata, ClusterSpec, Wish
@@ -334,3 +334,25 @@ def test_events_are_told_as_kubectl_tells_them_with_the_member_second() -> None:
 def test_contents_that_brim_does_not_read_are_not_counted(resource: str) -> None:
     table = member_table(resource, [MemberObject("idc", "", {"metadata": metadata("conf")})], NOW)
     assert table == Table(("NAME", "CLUSTER", "AGE", "ADOPTION"), (("conf", "idc", "18m", "N"),))
+
+
+@pytest.mark.parametrize(
+    ("keys", "every", "columns", "cells"),
+    [
+        pytest.param(["app"], False, ["APP"], ["web-demo"], id="one label"),
+        pytest.param(
+            ["topology/zone", "none"], False, ["ZONE", "NONE"], ["a", ""], id="keys with a prefix, and absent"
+        ),
+        pytest.param([], True, ["LABELS"], ["app=web-demo,topology/zone=a"], id="all labels"),
+    ],
+)
+def test_columns_of_labels_come_before_the_last_one(
+    keys: list[str], every: bool, columns: list[str], cells: list[str]
+) -> None:
+    found = [MemberObject("idc", "", deployment(2, 2, managed=True))]
+    table = member_table("deployments.apps", found, NOW)
+    labelled = with_labels(table, [{"topology/zone": "a", "app": "web-demo"}], keys, every=every)
+    assert labelled.columns == (*table.columns[:-1], *columns, "ADOPTION")
+    assert labelled.rows == ((*table.rows[0][:-1], *cells, "Y"),)
+    bare = Table(("NAME",), (("web",),))
+    assert with_labels(bare, [{}], [], every=True) == Table(("NAME", "LABELS"), (("web", "<none>"),))
