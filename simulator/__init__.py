@@ -1,6 +1,6 @@
 """Simulated Kubernetes members that kubectl and client libraries can drive.
 
-Each member is an HTTP API server on 127.0.0.1 with a cluster's controllers behind it: Deployments, StatefulSets,
+Each member is an HTTP API server with a cluster's controllers behind it: Deployments, StatefulSets,
 DaemonSets, Jobs, Kruise's CloneSets, DaemonSets and Rollouts, a scheduler, kubelets, a node autoscaler with pools and
 stock, and virtual nodes whose pods run on serverless instances (`kubectl get eci`). Pods that ask for ECI, as ACK
 understands it, are sent to brim's scheduler at admission. Time is the fleet's clock.

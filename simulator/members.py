@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from shared.clock import Clock
@@ -36,7 +37,7 @@ from simulator.persistence import Disk
 from simulator.registry import Registry
 from simulator.resources import CONTAINER_GROUPS, Catalogue
 from simulator.scheduler import Scheduler
-from simulator.server import ApiServer
+from simulator.server import Address, ApiServer
 from simulator.store import Change, Store
 from simulator.virtual_kubelet import RECLAIM, VirtualKubelet
 from simulator.workqueue import WorkQueue
@@ -57,14 +58,16 @@ _CONTROLLERS = (
     kruise_rollout,
 )
 
+ANYWHERE = Address()
+
 
 class SimulatedMember:
     """One member. `async with` it, or `start` and `stop` it.
 
-    data: a folder in which its state survives a restart; None keeps it in memory.
+    data: a folder in which its state survives a restart; None keeps it in memory. address: of its API server.
     """
 
-    def __init__(self, member: Member, clock: Clock, data: Path | None = None, port: int = 0) -> None:
+    def __init__(self, member: Member, clock: Clock, data: Path | None = None, address: Address = ANYWHERE) -> None:
         if member.simulated is None:
             raise Misconfigured(f"member {member.id} is not simulated: give it `simulated` in the fleet file")
         self.member = member
@@ -78,14 +81,14 @@ class SimulatedMember:
         self.queue = WorkQueue(clock)
         simulated = member.simulated
         self.cluster = Cluster(self.store, self.queue, clock, simulated.delays, simulated.version)
-        self._port = port
+        self._port = address.port
         self._disk = Disk(data) if data is not None else None
         self._tasks: list[asyncio.Task[None]] = []
         self._scheduler = Scheduler(self.cluster)
         self.autoscaler = Autoscaler(self.cluster, member, self._scheduler.nodes)
         self.virtual_kubelet = VirtualKubelet(self.cluster, member)
         token = self._remembered_token()
-        self._server = ApiServer(self.store, self.catalogue, self.registry, clock, token, simulated.version)
+        self._server = ApiServer(self.store, self.catalogue, self.registry, clock, token, simulated.version, address)
 
     @property
     def url(self) -> str:
@@ -247,14 +250,20 @@ class Running(Mapping[str, SimulatedMember]):
 
 
 @asynccontextmanager
-async def run_members(fleet: Fleet, clock: Clock, data_dir: Path | None = None) -> AsyncIterator[Running]:
-    """Run the simulated members of a fleet; real ones are left out."""
+async def run_members(
+    fleet: Fleet, clock: Clock, data_dir: Path | None = None, first: Address = ANYWHERE
+) -> AsyncIterator[Running]:
+    """Run the simulated members of a fleet; real ones are left out.
+
+    first: the first one's address; where its port is fixed, the others have the ports that follow.
+    """
     async with AsyncExitStack() as stack:
-        members = {}
+        members: dict[str, SimulatedMember] = {}
         for member in fleet.members:
             if member.simulated is not None:
                 data = data_dir / member.id if data_dir is not None else None
-                simulated = SimulatedMember(member, clock, data)
+                port = first.port + len(members) if first.port else 0
+                simulated = SimulatedMember(member, clock, data, replace(first, port=port))
                 members[member.id] = await stack.enter_async_context(simulated)
         yield Running(members)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -23,15 +24,33 @@ from simulator.versions import present
 MAX_BODY = 3 * 1024 * 1024  # bytes, as etcd's and the API server's own limit
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an API server listens. host: an address of this machine. name: under which clients find it. port: 0 is any
+    free one."""
+
+    host: str = "127.0.0.1"
+    name: str = "127.0.0.1"
+    port: int = 0
+
+
 class ApiServer:
-    """Serves one store on 127.0.0.1. `start`, `stop`; `pause` makes it unreachable, `resume` undoes that."""
+    """Serves one store. `start`, `stop`; `pause` makes it unreachable, `resume` undoes that."""
 
     def __init__(
-        self, store: Store, catalogue: Catalogue, registry: Registry, clock: Clock, token: str, version: str
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        registry: Registry,
+        clock: Clock,
+        token: str,
+        version: str,
+        address: Address,
     ) -> None:
         self.faults = Faults()
         self.token = token
         self.port = 0
+        self._address = address
         self._clock = clock
         self._catalogue = catalogue
         self._registry = registry
@@ -43,7 +62,7 @@ class ApiServer:
     @property
     def url(self) -> str:
         """Where a client that sends the bearer token finds the API."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self._address.name}:{self.port}"
 
     @property
     def private_url(self) -> str:
@@ -54,7 +73,7 @@ class ApiServer:
         """Listen. Raises OSError when a fixed port is taken."""
         self._server = web.Server(self._handle, access_log=None, handler_cancellation=True)  # type: ignore[arg-type]
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(self._server, "127.0.0.1", port, backlog=1024)
+        self._listener = await loop.create_server(self._server, self._address.host, port, backlog=1024)
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

@@ -6,8 +6,10 @@ import asyncio
 import io
 import json
 import signal
+import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -19,6 +21,7 @@ from shared.fleet import Fleet, Member, Simulated
 from simulator import run_members, write_kubeconfig
 from simulator.faults import Faults
 from simulator.persistence import Disk
+from simulator.server import Address
 from simulator.store import Store
 from tests.simulator.harness import INSTANT, NodePool, cluster, deployment, http, nodes, pod
 
@@ -242,6 +245,30 @@ async def test_a_fleet_has_one_kubeconfig_with_a_context_per_member(tmp_path: Pa
         assert all(c["context"]["namespace"] == "default" for c in document["contexts"])
         assert path.stat().st_mode & 0o077 == 0
         assert running["idc"].url != running["cloud"].url
+
+
+def free_pair() -> int:
+    """The first of two free ports that follow one another."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            with suppress(OSError, OverflowError):
+                second.bind(("127.0.0.1", port + 1))
+                return port
+
+
+async def test_members_are_found_by_name_on_ports_that_follow_one_another(tmp_path: Path) -> None:
+    simulated = Simulated(nodes=(nodes(1),), delays=INSTANT)
+    fleet = Fleet(members=(Member(id="idc", simulated=simulated), Member(id="cloud", simulated=simulated)))
+    port = free_pair()
+    async with run_members(fleet, Clock(), first=Address(name="localhost", port=port)) as running:
+        write_kubeconfig(running, tmp_path / "kubeconfig")
+        document = yaml.safe_load((tmp_path / "kubeconfig").read_text())
+        servers = [one["cluster"]["server"].rpartition("/")[0] for one in document["clusters"]]
+        assert servers == [f"http://localhost:{port}", f"http://localhost:{port + 1}"]
+        async with aiohttp.ClientSession() as session, session.get(f"{servers[1]}/readyz") as response:
+            assert response.status == 200
 
 
 async def test_the_simulator_runs_alone_until_it_is_told_to_stop(tmp_path: Path) -> None:
