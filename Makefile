@@ -8,7 +8,7 @@ TEST_WORKERS ?= 4
 
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-package test-real test-jaeger test-prometheus test-clients real-binaries wheel check format schema lock bench clean
+.PHONY: help install demo up test test-package test-real test-jaeger test-prometheus test-clients test-docker real-binaries wheel check format schema lock bench clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ test-prometheus: $(VENV)/.dev ## Alerts and metrics tried with a real Prometheus
 test-clients: $(VENV)/.dev ## What docs/messages.md shows, with NATS' command line (needs Go, once) and Node.js (npm)
 	@$(BIN)/python -m tests.clients.programs || true
 	$(BIN)/python -m pytest -m clients tests/clients
+
+test-docker: $(VENV)/.dev ## compose.yaml brought up for real (needs a Docker engine, or root and dockerd)
+	@$(BIN)/python -m tests.docker.programs || true
+	$(BIN)/python -m pytest -m docker tests/docker
 
 real-binaries: $(VENV)/.dev ## Build the control planes' programs into a cache (needs Go; minutes, once)
 	$(BIN)/python -m tests.real.binaries

@@ -1,0 +1,138 @@
+"""What `docker compose up` brings up, beside whatever else runs on this machine: with a name and ports of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.docker import images
+from tests.docker.engine import Engine
+from tests.real.control_plane import HOST, free_port
+from tests.real.golang import Missing
+
+ROOT = Path(__file__).parents[2]
+BESIDE = ("jaeger", "prometheus")  # brim runs without them
+FIRST_PORT = 6441  # of the simulator's, in its container
+UP = 300.0  # seconds until everything is healthy
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """epoch, speed: of its clock. ports: published, by service. without: services whose image is not to be had, with
+    the reason."""
+
+    engine: Engine
+    environment: dict[str, str]
+    epoch: float
+    speed: float
+    ports: dict[str, int]
+    without: dict[str, str] = field(default_factory=dict)
+
+    def compose(self, *arguments: str) -> str:
+        found = {**self.engine.environment, **self.environment}
+        return Engine(self.engine.own, found).compose("--project-directory", str(ROOT), *arguments, cwd=ROOT)
+
+    @property
+    def url(self) -> str:
+        """NATS' address, with the user that people have."""
+        return f"nats://people:people@{HOST}:{self.ports['nats']}"
+
+    def published(self, service: str) -> str:
+        return f"http://{HOST}:{self.ports[service]}"
+
+    def services(self) -> dict[str, dict[str, Any]]:
+        """As compose reads its file."""
+        found: dict[str, dict[str, Any]] = json.loads(self.compose("config", "--format=json"))["services"]
+        return found
+
+    def base(self) -> tuple[str, ...]:
+        """Arguments for docker's build, so that it is on the same base as compose's."""
+        arguments = self.services()["scheduler"]["build"]["args"]
+        return tuple(word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}"))
+
+    def provide(self, folder: Path) -> None:
+        """All images that it does not build. folder: for making them. Raises Missing where brim itself needs one."""
+        for name, service in self.services().items():
+            needed = service["build"]["args"]["PYTHON_IMAGE"] if "build" in service else service["image"]
+            try:
+                images.provide(self.engine, needed, Path(tempfile.mkdtemp(dir=folder)))
+            except Missing as missing:
+                if name not in BESIDE:
+                    raise
+                self.without[name] = str(missing)
+
+    def up(self) -> None:
+        """Returns when all is healthy."""
+        named = [name for name in self.services() if name not in self.without] if self.without else []
+        self.compose("up", "--detach", "--wait", f"--wait-timeout={UP:g}", *named)
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """What the engine says of each container, by service."""
+        identifiers = self.compose("ps", "--all", "--quiet").split()
+        found = json.loads(self.engine.docker("inspect", *identifiers))
+        return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in found}
+
+    def kubeconfig(self, folder: Path) -> Path:
+        """Of the members, as this machine reaches them."""
+        document = yaml.safe_load(self.compose("exec", "-T", "executor", "cat", "/fleet/kubeconfig"))
+        for number, entry in enumerate(document["clusters"]):
+            inside = f"simulator:{FIRST_PORT + number}"
+            assert inside in entry["cluster"]["server"]
+            entry["cluster"]["server"] = entry["cluster"]["server"].replace(
+                inside, f"{HOST}:{self.ports['members'] + number}"
+            )
+        path = folder / "kubeconfig"
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        return path
+
+
+@contextmanager
+def stack(engine: Engine, folder: Path, *, speed: float) -> Iterator[Stack]:
+    """Up and healthy while the block runs, and gone after it, volumes and all. Raises golang.Missing where an image is
+    not to be had.
+
+    speed: fleet seconds per real second.
+    """
+    ports = {name: free_port() for name in ("nats", "jaeger", "prometheus")} | {"members": free_pair()}
+    epoch = time.time()
+    environment = {
+        "COMPOSE_PROJECT_NAME": f"brim-test-{os.getpid()}",
+        "IMAGE": f"brim-test:{os.getpid()}",
+        "BRIM_CLOCK__SPEED": f"{speed:g}",
+        "BRIM_CLOCK__EPOCH": f"{epoch:.3f}",
+        "NATS_PORT": str(ports["nats"]),
+        "JAEGER_PORT": str(ports["jaeger"]),
+        "PROMETHEUS_PORT": str(ports["prometheus"]),
+        "MEMBERS_PORTS": f"{ports['members']}-{ports['members'] + 1}",
+    }
+    running = Stack(engine, environment, epoch, speed, ports)
+    running.provide(folder)
+    try:
+        running.compose("build")
+        running.up()
+        yield running
+    finally:
+        running.compose("down", "--volumes", "--timeout=10")
+        with suppress(RuntimeError):  # it may not have been built
+            engine.docker("image", "rm", "--force", environment["IMAGE"])
+
+
+def free_pair() -> int:
+    """The first of two free ports that follow one another."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind((HOST, 0))
+            port = int(first.getsockname()[1])
+            with suppress(OSError, OverflowError):
+                second.bind((HOST, port + 1))
+                return port
