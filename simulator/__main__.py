@@ -15,7 +15,6 @@ from pathlib import Path
 import click
 
 from shared import fleet as fleet_file
-from shared import settings
 from shared.clock import Clock
 from shared.errors import BrimError
 from simulator.members import run_members, write_kubeconfig
@@ -25,7 +24,8 @@ from simulator.server import Address
 @click.command()
 @click.option("--fleet", "fleet_path", required=True, type=click.Path(path_type=Path), help="The fleet file.")
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Write a kubeconfig for all members here.")
-@click.option("--speed", type=float, help="Fleet seconds per real second; else as BRIM_CLOCK__SPEED says.")
+@click.option("--speed", default=1.0, show_default=True, help="Fleet seconds per real second.")
+@click.option("--epoch", type=float, help="When fleet time and real time agree, as Unix seconds; else now.")
 @click.option("--data", type=click.Path(path_type=Path), help="Keep the members' state in this folder.")
 @click.option("--listen", default="127.0.0.1", show_default=True, help="The address that the API servers listen on.")
 @click.option("--name", help="The host name in the kubeconfig, where it is another than that address.")
@@ -33,7 +33,8 @@ from simulator.server import Address
 def main(
     fleet_path: Path,
     kubeconfig: Path | None,
-    speed: float | None,
+    speed: float,
+    epoch: float | None,
     data: Path | None,
     listen: str,
     name: str | None,
@@ -42,7 +43,7 @@ def main(
     """Run the simulated members of a fleet file."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        clock = settings.load().clock.clock() if speed is None else Clock(speed=speed)
+        clock = Clock(speed=speed) if epoch is None else Clock(speed=speed, epoch=epoch)
         fleet = fleet_file.load(fleet_path)
         asyncio.run(serve(fleet, clock, kubeconfig, data, Address(listen, name or listen, port)))
     except BrimError as error:

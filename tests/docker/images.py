@@ -11,6 +11,7 @@ from shared.nats_server import binary
 from tests.docker import programs
 from tests.docker.engine import Engine
 from tests.jaeger import running as jaeger
+from tests.prometheus import running as prometheus
 from tests.real.golang import Missing
 
 ELF_HEADERS = 4096  # bytes, in which a program names its loader
@@ -39,10 +40,15 @@ def _jaeger(engine: Engine, image: str, folder: Path) -> None:
     _built(engine, image, folder, {"jaeger": jaeger.find()}, _JAEGER)
 
 
+def _prometheus(engine: Engine, image: str, folder: Path) -> None:
+    _built(engine, image, folder, {"prometheus": prometheus.find()}, _PROMETHEUS)
+
+
 _MAKERS: dict[str, Maker] = {
     "python": _python,
     "nats": _nats,
     "jaegertracing/jaeger": _jaeger,
+    "prom/prometheus": _prometheus,
 }
 
 _NATS = """

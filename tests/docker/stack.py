@@ -62,10 +62,14 @@ class Stack:
 
     def provide(self, folder: Path) -> None:
         """All images that it does not build. folder: for making them. Raises Missing where brim itself needs one."""
-        for name, service in self.services().items():
-            needed = service["build"]["args"]["PYTHON_IMAGE"] if "build" in service else service["image"]
+        services = self.services()
+        base = services["scheduler"]["build"]["args"]["PYTHON_IMAGE"]
+        images.provide(self.engine, base, Path(tempfile.mkdtemp(dir=folder)))
+        for name, service in services.items():
+            if service["image"] == self.environment["IMAGE"]:
+                continue
             try:
-                images.provide(self.engine, needed, Path(tempfile.mkdtemp(dir=folder)))
+                images.provide(self.engine, service["image"], Path(tempfile.mkdtemp(dir=folder)))
             except Missing as missing:
                 if name not in BESIDE:
                     raise

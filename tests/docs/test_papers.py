@@ -6,11 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from cli.commands import COMMANDS
 from shared.bus.streams import STREAMS
-from shared.fleet import parse
 
 ROOT = Path(__file__).parents[2]
 PAPERS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,22 +59,3 @@ def test_architecture_names_files_that_exist(service: str) -> None:
 def test_architecture_names_every_stream() -> None:
     text = sections((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))["Streams"]
     assert [name for name in STREAMS if name not in text] == []
-
-
-def test_the_fleets_in_the_compose_file_are_fleets_and_name_the_same_members() -> None:
-    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
-    simulated, told = (parse(compose["configs"][name]["content"]) for name in ("members", "fleet"))
-    assert [member.id for member in simulated.members] == [member.id for member in told.members]
-    assert all(member.simulated for member in simulated.members)
-    assert all(member.kubeconfig for member in told.members)
-
-
-def test_services_in_the_compose_file_are_confined_and_checked() -> None:
-    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
-    for name in ("inventory", "scheduler", "executor", "descheduler"):
-        service = compose["services"][name]
-        assert service["read_only"] is True
-        assert service["user"] not in ("0", "root")
-        assert service["cap_drop"] == ["ALL"]
-        assert "readyz" in " ".join(service["healthcheck"]["test"])
-        assert service["command"] == ["run", name]
