@@ -129,7 +129,10 @@ async def really_playing(
         populate(by_member[member.id], member)
         (folder / member.id).mkdir()
     real = Fleet(
-        members=tuple(_real(member, both(by_member[member.id], folder / member.id)) for member in fleet.members)
+        members=tuple(
+            _real(member, both(by_member[member.id], folder / member.id, way))
+            for way, member in enumerate(fleet.members)
+        )
     )
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(
