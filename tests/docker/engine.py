@@ -49,6 +49,11 @@ class Engine:
         """Whether it could be had from its registry."""
         return not self._done(("docker", "pull", "--quiet", image), COMMAND, {}).returncode
 
+    def forget(self, image: str) -> None:
+        """An engine of our own is thrown away whole."""
+        if not self.own and self.has(image):
+            self.docker("image", "rm", "--force", image)
+
     def layers(self, image: str) -> list[str]:
         found = json.loads(self.docker("inspect", "--format", "{{json .RootFS.Layers}}", image))
         return [str(layer) for layer in found]

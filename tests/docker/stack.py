@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,25 +16,23 @@ import yaml
 
 from tests.docker import images
 from tests.docker.engine import Engine
-from tests.real.control_plane import HOST, free_port
 from tests.real.golang import Missing
 
 ROOT = Path(__file__).parents[2]
 BESIDE = ("jaeger", "prometheus")  # brim runs without them
+PORTS = {"nats": 4222, "jaeger": 16686, "prometheus": 9090}  # in their containers
 FIRST_PORT = 6441  # of the simulator's, in its container
 UP = 300.0  # seconds until everything is healthy
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """epoch, speed: of its clock. ports: published, by service. without: services whose image is not to be had, with
-    the reason."""
+    """epoch, speed: of its clock. without: services whose image is not to be had, with the reason."""
 
     engine: Engine
     environment: dict[str, str]
     epoch: float
     speed: float
-    ports: dict[str, int]
     without: dict[str, str] = field(default_factory=dict)
 
     def compose(self, *arguments: str) -> str:
@@ -45,10 +42,14 @@ class Stack:
     @property
     def url(self) -> str:
         """NATS' address, with the user that people have."""
-        return f"nats://people:people@{HOST}:{self.ports['nats']}"
+        return f"nats://people:people@{self._address('nats', PORTS['nats'])}"
 
     def published(self, service: str) -> str:
-        return f"http://{HOST}:{self.ports[service]}"
+        return f"http://{self._address(service, PORTS[service])}"
+
+    def _address(self, service: str, port: int) -> str:
+        """On this machine. The engine chooses it anew whenever the container starts."""
+        return self.compose("port", service, str(port)).strip()
 
     def services(self) -> dict[str, dict[str, Any]]:
         """As compose reads its file."""
@@ -91,10 +92,9 @@ class Stack:
         document = yaml.safe_load(self.compose("exec", "-T", "executor", "cat", "/fleet/kubeconfig"))
         for number, entry in enumerate(document["clusters"]):
             inside = f"simulator:{FIRST_PORT + number}"
-            assert inside in entry["cluster"]["server"]
-            entry["cluster"]["server"] = entry["cluster"]["server"].replace(
-                inside, f"{HOST}:{self.ports['members'] + number}"
-            )
+            server = entry["cluster"]["server"]
+            assert inside in server
+            entry["cluster"]["server"] = server.replace(inside, self._address("simulator", FIRST_PORT + number))
         path = folder / "kubeconfig"
         path.write_text(yaml.safe_dump(document), encoding="utf-8")
         return path
@@ -107,19 +107,15 @@ def stack(engine: Engine, folder: Path, *, speed: float) -> Iterator[Stack]:
 
     speed: fleet seconds per real second.
     """
-    ports = {name: free_port() for name in ("nats", "jaeger", "prometheus")} | {"members": free_pair()}
     epoch = time.time()
     environment = {
         "COMPOSE_PROJECT_NAME": f"brim-test-{os.getpid()}",
         "IMAGE": f"brim-test:{os.getpid()}",
         "BRIM_CLOCK__SPEED": f"{speed:g}",
         "BRIM_CLOCK__EPOCH": f"{epoch:.3f}",
-        "NATS_PORT": str(ports["nats"]),
-        "JAEGER_PORT": str(ports["jaeger"]),
-        "PROMETHEUS_PORT": str(ports["prometheus"]),
-        "MEMBERS_PORTS": f"{ports['members']}-{ports['members'] + 1}",
+        **dict.fromkeys(("NATS_PORT", "JAEGER_PORT", "PROMETHEUS_PORT", "IDC_PORT", "ACK_PORT"), "0"),
     }
-    running = Stack(engine, environment, epoch, speed, ports)
+    running = Stack(engine, environment, epoch, speed)
     running.provide(folder)
     try:
         running.compose("build")
@@ -127,16 +123,4 @@ def stack(engine: Engine, folder: Path, *, speed: float) -> Iterator[Stack]:
         yield running
     finally:
         running.compose("down", "--volumes", "--timeout=10")
-        with suppress(RuntimeError):  # it may not have been built
-            engine.docker("image", "rm", "--force", environment["IMAGE"])
-
-
-def free_pair() -> int:
-    """The first of two free ports that follow one another."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind((HOST, 0))
-            port = int(first.getsockname()[1])
-            with suppress(OSError, OverflowError):
-                second.bind((HOST, port + 1))
-                return port
+        engine.forget(environment["IMAGE"])

@@ -157,7 +157,7 @@ def test_the_same_sources_are_the_same_image(stack: Stack, tmp_path: Path) -> No
         stack.engine.docker("build", "--no-cache", "--quiet", "--tag", again, *stack.base(), str(tmp_path))
         assert stack.engine.layers(again) == stack.engine.layers(first)
     finally:
-        stack.engine.docker("image", "rm", "--force", again)
+        stack.engine.forget(again)
 
 
 def copy_of_sources(folder: Path) -> None:
