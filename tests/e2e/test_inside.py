@@ -247,6 +247,29 @@ async def test_replicas_whose_member_sold_out_move_to_the_next_one(tmp_path: Pat
         assert not play.held("default", "web", "one")
 
 
+async def test_what_is_sold_out_in_a_member_is_no_room_for_the_fleet(tmp_path: Path) -> None:
+    """Known before anything is tried there: no replica gets stuck first."""
+    async with playing(tmp_path, fleet("one", "two")) as play:
+        one = play.stage.brim.members["one"]
+        web = deployment("web", 0, labels={ECI: "true"}, annotations={USE_SPECS: "1-2Gi"})
+        ref = ObjectRef(group="apps", version="v1", kind="Deployment", namespace="default", name="web")
+        await play.submit(tiers("apps/v1", "Deployment", "one", "two"), web)
+        await play.has_room(ref, {"one": (2, 0)})
+
+        one.set_eci_stock(ZONE, "1-2Gi", 0)
+        await play.has_room(ref, {"two": (2, 0)})
+        await play.scale(ref, 2)
+        placement = await play.decided(ref, lambda placement: placement.wanted == 2)
+        assert {share.member: share.virtual for share in placement.shares} == {"two": 2}
+        await play.eventually(lambda: play.ready("default", "web", "two") == 2)
+
+        one.set_eci_stock(ZONE, "1-2Gi", 1)
+        await play.has_room(ref, {"one": (1, 0), "two": (3, 0)})
+        await play.scale(ref, 4)
+        await play.eventually(lambda: play.ready("default", "web") == 4)
+        assert [play.ready("default", "web", member) for member in ("one", "two")] == [1, 3]
+
+
 async def test_a_job_gives_up_any_pods_and_explain_says_so(tmp_path: Path) -> None:
     async with playing(tmp_path, fleet("one", cpu=1)) as play:
         home = Inside(play, "one")
