@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from services.scheduler.core.values import Gone
 from shared.contracts.placement import Placement
 from shared.contracts.refs import Order
 from shared.contracts.status import Status
-from tests.scheduler.core_world import World, deployment, fleet, node
+from tests.scheduler.core_world import World, deployment, fleet, node, slots
 
 
 def promised(replicas: int = 2) -> World:
@@ -59,6 +60,17 @@ def test_a_placement_that_takes_replicas_away_ends_their_reservation() -> None:
     world.want(deployment("web", 0, generation=2))
     world.run()
     assert ages(world, 60)["a"] == 0
+
+
+def test_no_room_is_held_in_a_member_that_was_removed_though_a_frozen_placement_names_it() -> None:
+    world = promised()
+    world.state.on_desired(Gone("policy", "PropagationPolicy test/pp"))
+    world.state.on_desired(Gone("member", "a"))
+    world.run()
+    assert world.placed(deployment("web", 2)) == {"a": 2}
+    assert ages(world, 60) == {"b": 0}
+    world.member("a", *slots("a", 8))
+    assert ages(world, 60) == {"a": 60, "b": 0}
 
 
 def test_the_oldest_of_several_workloads_counts() -> None:

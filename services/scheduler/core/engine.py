@@ -287,9 +287,12 @@ class SchedulerState:
         return self._queue([request.ref.key])
 
     def reservation_ages(self, now: float) -> dict[str, float]:
-        """Per member, for how many seconds the oldest of its reservations has waited for pods; 0 where none does."""
+        """Per member, for how many seconds the oldest of its reservations has waited for pods; 0 where none does.
+
+        A removed member that a frozen placement still names has no room to hold.
+        """
         since = self.room.oldest_reservations()
-        return {member: max(0.0, now - since.get(member, now)) for member in {*self.fleet.members, *since}}
+        return {member: max(0.0, now - since.get(member, now)) for member in self.fleet.members}
 
     # -- time --------------------------------------------------------------------------------------------
 
