@@ -122,14 +122,14 @@ def service_account() -> Source:
 class _Loader(KubeConfigLoader):
     """The library's reading of a context, with our own running of plugins and reading of token files.
 
-    own: a folder for the certificate that a plugin gives. expires_at: of its credential, Unix seconds.
+    own: the folder for a certificate that a plugin gives. expires_at: of its credential, Unix seconds.
     """
 
     _cluster: ConfigNode  # type: ignore[assignment]  # None only until a context is set
     _current_context: ConfigNode  # type: ignore[assignment]
     cert_file: str
     key_file: str
-    own: Path
+    own: Callable[[], Path]
     expires_at: float | None = None
 
     def set_active_context(self, context_name: str | None = None) -> None:
@@ -167,8 +167,9 @@ class _Loader(KubeConfigLoader):
         if credential.token:
             self.token = f"Bearer {credential.token}"
         if credential.certificate:
-            self.cert_file = _written(self.own / "certificate.pem", credential.certificate)
-            self.key_file = _written(self.own / "key.pem", credential.key)
+            own = self.own()
+            self.cert_file = _written(own / "certificate.pem", credential.certificate)
+            self.key_file = _written(own / "key.pem", credential.key)
         self.expires_at = credential.expires_at
         return True
 
@@ -196,7 +197,7 @@ class Credentials:
         self._state: object = None
         self._lock = asyncio.Lock()
         self._fingerprint: Fingerprint = ()
-        self._folder = tempfile.TemporaryDirectory(prefix="brim-", ignore_cleanup_errors=True)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None  # made for what needs it: most do not
         self.generation = 0
         self.configuration = Configuration()
 
@@ -213,7 +214,13 @@ class Credentials:
 
     def close(self) -> None:
         """Nothing secret stays on the disk."""
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def _own(self) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="brim-", ignore_cleanup_errors=True)
+        return Path(self._folder.name)
 
     @property
     def where(self) -> str:
@@ -274,7 +281,7 @@ class Credentials:
         try:
             merged = self._source.entries()
             loader = _Loader(config_dict=merged, config_base_path=None, active_context=self._source.context)
-            loader.own = Path(self._folder.name)
+            loader.own = self._own
             async with asyncio.timeout(exec_plugin.TIMEOUT + READING):
                 await loader.load_and_set(configuration)
             fingerprint = _fingerprint(configuration)

@@ -216,6 +216,13 @@ async def test_a_plugins_certificate_is_used_and_not_left_behind(kubeconfig, mon
     assert not Path(configuration.cert_file).exists()
 
 
+async def test_no_folder_is_made_for_credentials_that_need_none(kubeconfig, monkeypatch, tmp_path) -> None:
+    """A process that is killed takes nothing away after itself."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    async with connect(kubeconfig("http://127.0.0.1:1", {"token": "t"})):
+        assert not list(tmp_path.glob("brim-*"))
+
+
 async def test_a_token_file_is_read_again(kubeconfig, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("shared.kube.credentials.AGAIN", 0.0)
     token = tmp_path / "token"
