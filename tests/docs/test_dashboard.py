@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models import prometheus, timeseries
+from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
 from tests.docs.metrics_page import exposed
 
@@ -41,6 +45,27 @@ def test_it_loads_beside_others() -> None:
     assert SCHEMA[0] <= DASHBOARD["schemaVersion"] <= SCHEMA[1]
     used = set(re.findall(r"\$\{?(\w+)", FILE.read_text(encoding="utf-8")))
     assert used == {"datasource", "__rate_interval"}, "a variable that nobody defines"
+
+
+def test_grafanas_own_model_knows_every_field() -> None:
+    """What it does not know is lost on the way through it."""
+    register_default_plugins()
+    read = Dashboard.from_json(DASHBOARD)
+    assert _lost(DASHBOARD, json.loads(JSONEncoder().encode(read))) == []
+    shown = [panel for panel in read.panels or [] if isinstance(panel, Panel)]
+    assert len(shown) == len(SHOWN)
+    for panel in shown:
+        assert isinstance(panel.options, timeseries.Options), panel.title
+        assert all(isinstance(target, prometheus.Dataquery) for target in panel.targets or []), panel.title
+
+
+def _lost(given: Any, read: Any, path: str = "") -> list[str]:
+    """The paths at which `read` lacks what was given, or has something else."""
+    if isinstance(given, dict) and isinstance(read, dict):
+        return [one for key, value in given.items() for one in _lost(value, read.get(key), f"{path}.{key}")]
+    if isinstance(given, list) and isinstance(read, list) and len(given) == len(read):
+        return [one for at, pair in enumerate(zip(given, read, strict=True)) for one in _lost(*pair, f"{path}[{at}]")]
+    return [] if given == read else [path]
 
 
 def test_its_panels_are_of_kinds_that_grafana_knows_and_can_be_told_apart() -> None:
