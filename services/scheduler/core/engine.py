@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections.abc import Collection, Iterator, Set
 from dataclasses import replace
 from typing import TypeAlias
 
-from services.scheduler.core import spread, waves
 from services.scheduler.core.decision import decide
+from services.scheduler.core.decision_queue import DecisionQueue
 from services.scheduler.core.filtering import Fleet
+from services.scheduler.core.fleet_rollouts import FleetRollouts
+from services.scheduler.core.in_force import InForce, members_of
 from services.scheduler.core.matching import Policies
 from services.scheduler.core.records import Record, Records, components_in, kept, learned, needs_status
 from services.scheduler.core.regained import held_uid, regained
 from services.scheduler.core.room import FleetRoom
-from services.scheduler.core.turns import Turns
 from services.scheduler.core.values import (
     Decision,
     Gap,
@@ -21,11 +22,10 @@ from services.scheduler.core.values import (
     MemberFacts,
     Policy,
     Rules,
-    Shape,
     Workload,
     WorkloadKey,
 )
-from services.scheduler.core.waves import Measured, Plan, Update
+from services.scheduler.core.waves import Measured, Plan
 from shared.contracts.capacity import Capacity, Delta, Heartbeat
 from shared.contracts.outcome import Outcome
 from shared.contracts.placement import Placement, Waves
@@ -34,7 +34,6 @@ from shared.contracts.refs import ObjectRef, Order
 from shared.contracts.status import Status
 
 Wanted: TypeAlias = Workload | Policy | MemberFacts | Gone
-_HOUR = 3600.0
 _NOBODY: frozenset[WorkloadKey] = frozenset()
 
 
@@ -62,9 +61,10 @@ class SchedulerState:
         self.policies = Policies()
         self._records = Records()
         self._wishes: dict[str, MemberFacts] = {}
-        self._turns = Turns(self.room.watch, self._has_room, self._wants)
-        self._plans: dict[WorkloadKey, Plan] = {}
-        self._measured: dict[WorkloadKey, dict[str, Measured]] = {}
+        self._queue = DecisionQueue(self._records, self.policies, self.fleet, self.room, self.rules)
+        self._turns = self._queue.turns
+        self._in_force = InForce(self._records, self.room, self._queue)
+        self._rollouts = FleetRollouts(self._records, self.fleet)
 
     # -- what people want --------------------------------------------------------------------------------
 
@@ -90,15 +90,15 @@ class SchedulerState:
         record.workload = workload
         self._records.index(old, workload)
         if previous is not None:
-            self._reserve(record, None, previous, previous.decided_at)
-        return self._queue([workload.key])
+            self._in_force.reserve(record, None, previous, previous.decided_at)
+        return self._queue.put([workload.key])
 
     def _on_policy(self, policy: Policy) -> Set[WorkloadKey]:
         if self.policies.by_key.get(policy.key) == policy:
             return _NOBODY
         old = self.policies.put(policy)
         self.fleet.forget(policy.key)
-        return self._queue(
+        return self._queue.put(
             self._records.selected_by(policy) | (self._records.selected_by(old) if old else set()), later=True
         )
 
@@ -108,62 +108,33 @@ class SchedulerState:
         if gone.kind == "policy":
             policy = self.policies.remove(gone.key)
             self.fleet.forget(gone.key)
-            return self._queue(self._records.selected_by(policy), later=True) if policy else _NOBODY
+            return self._queue.put(self._records.selected_by(policy), later=True) if policy else _NOBODY
         self._wishes.pop(gone.key, None)
         if self.fleet.remove(gone.key) is None:
             return _NOBODY
         self.room.forget(gone.key)
-        return self._queue(self._records.placed_in(gone.key))
+        return self._queue.put(self._records.placed_in(gone.key))
 
     def _on_workload_gone(self, key: WorkloadKey) -> Set[WorkloadKey]:
         record = self._records.pop(key)
         if record is not None and record.placement is not None:
-            self.room.release(record.placement.uid, _members(record.placement))
+            self.room.release(record.placement.uid, members_of(record.placement))
         self._turns.discard(key)
-        self._measured.pop(key, None)
-        return self._wake()
+        self._rollouts.forget_measures(key)
+        self._queue.wake()
+        return _NOBODY
 
     def on_rollout(self, key: WorkloadKey, plan: Plan | None) -> Set[WorkloadKey]:
         """The workload's FleetRollout as DESIRED has it now, or that it has none."""
-        if self._plans.get(key) == plan:
-            return _NOBODY
-        self._measured.pop(key, None)  # it may be asked something else from now on
-        if plan is None:
-            del self._plans[key]
-        else:
-            self._plans[key] = plan
-        return self._queue([key], later=True)
+        return self._queue.put([key], later=True) if self._rollouts.put(key, plan) else _NOBODY
 
     def on_measured(self, key: WorkloadKey, member: str, measured: Measured) -> Set[WorkloadKey]:
         """What the query of the workload's FleetRollout says of a member now."""
-        known = self._measured.get(key, {})
-        if key not in self._plans or known.get(member) == measured:
-            return _NOBODY
-        of_this = {name: entry for name, entry in known.items() if entry.revision == measured.revision}
-        self._measured[key] = {**of_this, member: measured}
-        return self._queue([key])
+        return self._queue.put([key]) if self._rollouts.measure(key, member, measured) else _NOBODY
 
     def asking(self) -> list[tuple[WorkloadKey, Waves, list[str]]]:
         """Workloads whose wave under way has a query, and the members that it is to be asked about."""
-        found = []
-        for key, plan in self._plans.items():
-            record = self._records.peek(key)
-            state = record.placement.waves if record.placement is not None else None
-            if record.workload is None or state is None:
-                continue
-            members = waves.asked(plan, state, self._updates(record, record.workload))
-            if members:
-                found.append((key, state, members))
-        return found
-
-    def _updates(self, record: Record, workload: Workload) -> list[Update]:
-        statuses = record.statuses_of(workload.uid)
-        shares = record.placement.shares if record.placement is not None else ()
-        return [
-            Update(self.fleet.members[share.member], share.revision, share.replicas, statuses.get(share.member))
-            for share in shares
-            if share.present and share.member in self.fleet.members
-        ]
+        return self._rollouts.asking()
 
     # -- what members tell -------------------------------------------------------------------------------
 
@@ -171,7 +142,7 @@ class SchedulerState:
         """A snapshot (chunk), delta or heartbeat. Gap: ask for a snapshot; the member gets no new work until then."""
         gap = self.room.apply(message)
         due = self._on_member(message.member) if message.member in self._wishes else _NOBODY
-        return gap or due | self._queue(self._elsewhere(message), later=True)
+        return gap or due | self._queue.put(self._elsewhere(message), later=True)
 
     def _elsewhere(self, message: Capacity) -> Iterator[WorkloadKey]:
         """Whose pods are all bound, but to other nodes than its share tells: what it costs is another amount."""
@@ -201,8 +172,8 @@ class SchedulerState:
             if facts.silent or not facts.heard_of:
                 return _NOBODY
             # Room that grew there meanwhile was of no use to those who wait, and was not kept for them.
-            return self._queue({*self._records.interested(member), *self._turns.waiting.members()}, later=True)
-        return self._queue(self._records.keys(), later=True)
+            return self._queue.put({*self._records.interested(member), *self._turns.waiting.members()}, later=True)
+        return self._queue.put(self._records.keys(), later=True)
 
     def on_status(self, status: Status) -> Set[WorkloadKey]:
         record = self._records.get(status.ref.key)
@@ -213,9 +184,9 @@ class SchedulerState:
         if record.workload is None or record.placement is None or status.uid != record.workload.uid:
             return _NOBODY
         if record.workload.is_job and status.succeeded != (old.succeeded if old is not None else 0):
-            self._reserve(record, record.placement, record.placement, status.observed_at)
+            self._in_force.reserve(record, record.placement, record.placement, status.observed_at)
         needed = needs_status(record.workload, record.placement, old, status)
-        return self._queue([status.ref.key]) if needed else _NOBODY
+        return self._queue.put([status.ref.key]) if needed else _NOBODY
 
     def held_uid(self, key: WorkloadKey, epoch: int) -> str:
         """See `regained.held_uid`; of an object that is not known otherwise."""
@@ -249,7 +220,7 @@ class SchedulerState:
                 self._records.pop(ref.key)
             return _NOBODY
         retiring = any(share.retiring for share in record.placement.shares)
-        return self._queue([ref.key]) if retiring else _NOBODY
+        return self._queue.put([ref.key]) if retiring else _NOBODY
 
     def on_outcome(self, outcome: Outcome) -> Set[WorkloadKey]:
         record = self._records.get(outcome.ref.key)
@@ -259,7 +230,7 @@ class SchedulerState:
         if record.workload is not None and outcome.uid != record.workload.uid:
             return _NOBODY
         record.outcomes[outcome.member] = outcome
-        return self._queue([outcome.ref.key]) if record.gone(outcome.member) else _NOBODY
+        return self._queue.put([outcome.ref.key]) if record.gone(outcome.member) else _NOBODY
 
     def on_placement(self, placement: Placement) -> Set[WorkloadKey]:
         """A stored placement: at the start, or written by a former leader. Older than what is known: ignored."""
@@ -269,11 +240,11 @@ class SchedulerState:
             record.stored = found
         if record.placement is not None and not record.placement.order < placement.order:
             return _NOBODY
-        self._put_in_force(record, found, found.decided_at)
+        self._in_force.put(record, found, found.decided_at)
         if record.workload is None or record.workload.generation != placement.generation:
-            return self._queue([placement.ref.key])
+            return self._queue.put([placement.ref.key])
         self._turns.was_decided(placement.ref.key)  # it was decided: at the start nothing new waits behind all of these
-        return self._queue([placement.ref.key], later=True)
+        return self._queue.put([placement.ref.key], later=True)
 
     def on_rebalance(self, request: Rebalance) -> Set[WorkloadKey]:
         """Void (empty set) when the placement in force is another than the request was made for."""
@@ -284,7 +255,7 @@ class SchedulerState:
         if request.cause == "stuck" and placement.order != request.order:
             return _NOBODY
         record.request = request
-        return self._queue([request.ref.key])
+        return self._queue.put([request.ref.key])
 
     def reservation_ages(self, now: float) -> dict[str, float]:
         """Per member, for how many seconds the oldest of its reservations has waited for pods; 0 where none does.
@@ -298,7 +269,7 @@ class SchedulerState:
 
     def tick(self, now: float) -> Set[WorkloadKey]:
         """What became due by time alone: rests that ended, the hour of a failback that passed, waves under way."""
-        return self._queue(self._turns.ripe(now))
+        return self._queue.put(self._turns.ripe(now))
 
     def next_due(self) -> float | None:
         """Unix seconds of the next `tick` that matters."""
@@ -309,7 +280,7 @@ class SchedulerState:
     def next_decision(self, now: float, looks: int | None = None) -> Decision | None:
         """The next decision that changes something; None when nothing is due (`is_due` says so), or after so many
         looks at workloads that stay as they are."""
-        self._wake()
+        self._queue.wake()
         self.fleet.look(now)
         left = looks
         while left != 0 and (key := self._turns.next()) is not None:
@@ -323,7 +294,7 @@ class SchedulerState:
             self._turns.set_alarm(key, decision.due)
             if decision.changes(record.placement):
                 return decision
-            self._wait(record)
+            self._queue.wait(record)
         return None
 
     def _regain(self, record: Record, workload: Workload, now: float) -> None:
@@ -331,7 +302,7 @@ class SchedulerState:
         if record.placement is None:
             found = regained(workload, record.statuses_of(workload.uid))
             if found is not None:
-                self._put_in_force(record, found, now)
+                self._in_force.put(record, found, now)
 
     @property
     def is_due(self) -> bool:
@@ -357,67 +328,25 @@ class SchedulerState:
             self.rules,
             request,
             record.all_gone(),
-            self._plans.get(workload.key),
-            self._measured.get(workload.key, {}),
+            self._rollouts.plan(workload.key),
+            self._rollouts.measured(workload.key),
         )
 
     def assume(self, decision: Decision, order: Order) -> Placement:
         """Reserve what the decision promises and make it the placement in force."""
         record = self._records.get(decision.workload.key)
         placement = decision.placement(order)
-        self._put_in_force(record, kept(placement), placement.decided_at)
+        self._in_force.put(record, kept(placement), placement.decided_at)
         return placement
-
-    def _put_in_force(self, record: Record, placement: Placement, at: float) -> None:
-        previous = record.put(placement)
-        self._records.index_placement(placement.ref.key, previous, placement)
-        self._reserve(record, previous, placement, at)
-        self._wait(record)
-        self._set_timers(placement)
-
-    def _reserve(self, record: Record, previous: Placement | None, placement: Placement, at: float) -> None:
-        kept = set(_members(placement)) if previous and previous.uid == placement.uid else set()
-        if previous is not None:
-            ended = [member for member in _members(previous) if member not in kept]
-            if ended:
-                self.room.release(previous.uid, ended)
-        workload = record.workload
-        if workload is None or not workload.components:
-            return
-        if workload.uid != placement.uid:
-            self.room.release(placement.uid, _members(placement))
-            return
-        placed = [
-            (share.member, components_in(workload, share, record.succeeded(workload, share.member)))
-            for share in placement.shares
-        ]
-        self.room.place(placement.uid, placed, at)
-        self._wake()
 
     def confirm(self, placement: Placement) -> None:
         """One of `assume` is stored."""
-        record = self._records.get(placement.ref.key)
-        if record.stored is None or record.stored.order < placement.order:
-            same = record.placement is not None and record.placement.order == placement.order
-            record.stored = record.placement if same else kept(placement)
+        self._in_force.confirm(self._records.get(placement.ref.key), placement)
 
     def forget(self, placement: Placement) -> Set[WorkloadKey]:
         """It was not stored: back to the last confirmed placement, and decide again."""
         key = placement.ref.key
-        record = self._records.get(key)
-        if record.placement is None or record.placement.order != placement.order:
-            return _NOBODY  # a later one is in force already
-        previous = record.placement
-        if record.stored is not None:
-            record.put(record.stored)
-            self._records.index_placement(key, previous, record.stored)
-            self._reserve(record, previous, record.stored, record.stored.decided_at)
-        else:
-            record.placement, record.leaving = None, {}
-            self._records.index_placement(key, previous, None)
-            self.room.release(previous.uid, _members(previous))
-        self._wake()
-        return self._queue([key])
+        return self._queue.put([key]) if self._in_force.undo(self._records.get(key), placement) else _NOBODY
 
     def done(self) -> Collection[Placement]:
         """Deleted placements whose shares are all confirmed gone: purge them and their DESIRED, then pass a `Gone`."""
@@ -452,63 +381,3 @@ class SchedulerState:
     def pending(self) -> list[WorkloadKey]:
         """Workloads that wait for room, in the order in which they will be served."""
         return self._turns.waiting.keys()
-
-    # -- who is next -------------------------------------------------------------------------------------
-
-    def _queue(self, keys: Iterable[WorkloadKey], *, later: bool = False) -> Set[WorkloadKey]:
-        """later: something around them changed, not they themselves."""
-        found = set(keys)
-        put = self._turns.put_again if later else self._turns.put
-        for key in found:
-            workload = self._records.peek(key).workload
-            if workload is not None:
-                put(key, workload.priority)
-        return found
-
-    def _wait(self, record: Record) -> None:
-        workload, placement = record.workload, record.placement
-        if workload is None or placement is None:
-            return
-        could_move = placement.pending or _lacks_groups(placement) or self._could_return(placement)
-        if workload.deleted is None and could_move:
-            shapes = tuple(dict.fromkeys(component.shape for component in workload.components))
-            self._turns.waiting.put(workload.key, workload.priority, shapes)
-        else:
-            self._turns.waiting.discard(workload.key)
-
-    def _could_return(self, placement: Placement) -> bool:
-        """Replicas in a later tier that the policy would have back in an earlier one."""
-        policy = self.policies.by_key.get(placement.policy)
-        if policy is None or not policy.failback or not self.rules.failback:
-            return False
-        tiers = self.fleet.candidates(policy).tier_of
-        return any(share.replicas and tiers.get(share.member, 0) > 0 for share in placement.shares)
-
-    def _wants(self, key: WorkloadKey, member: int) -> bool:
-        placement = self._records.peek(key).placement
-        policy = self.policies.by_key.get(placement.policy) if placement is not None else None
-        return policy is not None and self.fleet.candidates(policy).verdicts.get(self.room.member(member)) == "open"
-
-    def _has_room(self, shape: Shape, member: int) -> bool:
-        room = self.room.room(shape, self.room.member(member))
-        return bool(room.free or room.elastic or room.virtual)
-
-    def _wake(self) -> Set[WorkloadKey]:
-        for shape, member in self.room.take_grown():
-            self._turns.waiting.grant(shape, member)
-        return _NOBODY
-
-    def _set_timers(self, placement: Placement) -> None:
-        times = [rest.until for rest in placement.rests]
-        times += [placement.failbacks[0].at + _HOUR] if placement.failbacks else []
-        if times and placement.ref.key in self._turns.waiting:
-            self._turns.set_timers(placement.ref.key, times)
-
-
-def _members(placement: Placement) -> list[str]:
-    return [share.member for share in placement.shares]
-
-
-def _lacks_groups(placement: Placement) -> bool:
-    """Its replicas are in fewer groups than its policy asks for, as there was no room in others."""
-    return any(reason.code == spread.CODE for reason in placement.reasons)
