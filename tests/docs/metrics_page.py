@@ -32,7 +32,7 @@ counts as `other`. A histogram has `_bucket`, `_sum` and `_count`. This page is 
 
 `deploy/prometheus` has a scrape configuration and alert rules, `deploy/grafana` a dashboard with the files by which
 Grafana loads it by itself. The rules and all of the dashboard's queries are tried with a real Prometheus
-(`make test-prometheus`), and Grafana's own model of dashboards knows every field of it; it was never loaded in a Grafana.
+(`make test-prometheus`), and Grafana's own model of dashboards knows every field of it; no Grafana ever loaded it.
 """
 
 
