@@ -10,11 +10,12 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
+from services.scheduler.core.constraints import Taint
 from services.scheduler.core.engine import SchedulerState
 from services.scheduler.core.fits import takes
 from services.scheduler.core.matching import Policies
 from services.scheduler.core.nodes import Class
-from services.scheduler.core.values import Policy, Shape, Taint, Workload
+from services.scheduler.core.values import Policy, Shape, Workload
 from services.scheduler.intake import changes
 from services.scheduler.intake.advice import Advisor
 from services.scheduler.intake.changes import Stamp, Write

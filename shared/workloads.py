@@ -6,7 +6,6 @@ the settings name. A kind that is not here has no pods as far as brim is concern
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,11 +18,11 @@ from pydantic.alias_generators import to_camel
 
 from shared.contracts.base import JsonObject, field_path
 from shared.errors import Misconfigured
+from shared.paths import holder_of, steps_of, updated, values_at, with_value, without
 from shared.quantities import parse
 
 SHIPPED: Final = Path(__file__).with_name("workload_kinds.yaml")
 
-_STEP = re.compile(r"\[\*\]|[^.\[\]]+")
 _END_CONDITIONS = ("Complete", "Failed", "Succeeded")  # of Kubernetes' and of Kubeflow's jobs
 _JVM_UNITS = {"k": "Ki", "m": "Mi", "g": "Gi", "t": "Ti"}
 
@@ -177,7 +176,7 @@ def _kind(entry: _KindEntry) -> WorkloadKind:
     for component in components:
         if component.replicas_path and component.template_path:
             for template in component.template_path.split("|"):
-                if _holder(component.replicas_path) != _holder(template):
+                if holder_of(component.replicas_path) != holder_of(template):
                     raise ValueError(f"{kind.kind}: {component.replicas_path} and {template} do not go together")
     if kind.divisible and (len(components) != 1 or not kind.scale_path):
         raise ValueError(f"{kind.kind} is divisible but has not exactly one component with one replicas path")
@@ -203,13 +202,13 @@ def replicas_in(kind: WorkloadKind, manifest: JsonObject, pods: Sequence[PodSet]
 
 def completions_of(kind: WorkloadKind, manifest: JsonObject) -> int | None:
     """Successes that a Job wants; None where it does not say, and for other kinds."""
-    found = _values(manifest, _steps(kind.completions_path)) if kind.completions_path else []
+    found = values_at(manifest, steps_of(kind.completions_path)) if kind.completions_path else []
     return found[0] if found and isinstance(found[0], int) else None
 
 
 def count_of(kind: WorkloadKind, manifest: JsonObject) -> int | None:
     """The number at the one path that scaling writes; None where nothing stands there."""
-    found = _values(manifest, _steps(kind.scale_path)) if kind.scale_path else []
+    found = values_at(manifest, steps_of(kind.scale_path)) if kind.scale_path else []
     return found[0] if found and isinstance(found[0], int) else None
 
 
@@ -219,7 +218,7 @@ def raw_counts(kind: WorkloadKind, manifest: JsonObject) -> list[tuple[str, Json
     return [
         (path, value)
         for path in sorted((paths | {kind.completions_path}) - {""})
-        for value in _values(manifest, _steps(path))
+        for value in values_at(manifest, steps_of(path))
     ]
 
 
@@ -230,9 +229,9 @@ def with_replicas(kind: WorkloadKind, manifest: JsonObject, n: int, completions:
     """
     if not kind.scale_path:
         raise ValueError(f"{kind.kind} has no single replica count")
-    changed = _set(manifest, _steps(kind.scale_path), n)
+    changed = with_value(manifest, steps_of(kind.scale_path), n)
     if completions is not None and kind.completions_path:
-        changed = _set(changed, _steps(kind.completions_path), completions)
+        changed = with_value(changed, steps_of(kind.completions_path), completions)
     return changed
 
 
@@ -240,17 +239,17 @@ def without_replicas(kind: WorkloadKind, manifest: JsonObject) -> JsonObject:
     """A copy that says nothing of the count; a Job's completions stay."""
     if count_of(kind, manifest) is None:
         return manifest
-    *above, last = _steps(kind.scale_path)
-    return _update(manifest, above, lambda holder: _without(holder, last))
+    *above, last = steps_of(kind.scale_path)
+    return updated(manifest, above, lambda holder: without(holder, last))
 
 
 def has_ended(kind: WorkloadKind | None, manifest: JsonObject) -> bool:
     """Whether an object's status says that it ran to its end, well or not, and will run nothing more."""
-    if kind is not None and kind.end_path and set(_values(manifest, _steps(kind.end_path))) & set(kind.end_values):
+    if kind is not None and kind.end_path and set(values_at(manifest, steps_of(kind.end_path))) & set(kind.end_values):
         return True
     return any(
         isinstance(one, dict) and one.get("type") in _END_CONDITIONS and one.get("status") == "True"
-        for one in _values(manifest, ("status", "conditions", "[*]"))
+        for one in values_at(manifest, ("status", "conditions", "[*]"))
     )
 
 
@@ -273,10 +272,10 @@ def mark_templates(kind: WorkloadKind, manifest: JsonObject, labels: dict[str, s
         return manifest
     for component in kind.components:
         if component.labels_path:
-            manifest = _update(manifest, _steps(component.labels_path), _adding(labels), create=True)
+            manifest = updated(manifest, steps_of(component.labels_path), _adding(labels), create=True)
             continue
         for path in component.template_path.split("|"):
-            manifest = _update(manifest, _steps(path), lambda template: _labelled(template, labels))
+            manifest = updated(manifest, steps_of(path), lambda template: _labelled(template, labels))
     return manifest
 
 
@@ -284,20 +283,20 @@ def annotate_templates(kind: WorkloadKind, manifest: JsonObject, annotations: di
     """A copy with annotations added to every pod template. The same manifest where the kind has none."""
     for component in kind.components:
         for path in component.template_path.split("|") if component.template_path else ():
-            manifest = _update(
+            manifest = updated(
                 manifest,
-                _steps(path),
-                lambda template: _update(template, ("metadata", "annotations"), _adding(annotations), create=True),
+                steps_of(path),
+                lambda template: updated(template, ("metadata", "annotations"), _adding(annotations), create=True),
             )
     return manifest
 
 
 def _pod_sets(component: Component, manifest: JsonObject) -> list[PodSet]:
     paths = [path for path in (component.replicas_path, component.template_path.split("|")[0]) if path]
-    holder = _holder(paths[0]) if paths else ()
+    holder = holder_of(paths[0]) if paths else ()
     skip = len(holder)
     found: list[PodSet] = []
-    for part in _values(manifest, holder):
+    for part in values_at(manifest, holder):
         if not isinstance(part, dict):
             continue
         located = _template(component, part, skip)
@@ -312,14 +311,14 @@ def _pod_sets(component: Component, manifest: JsonObject) -> list[PodSet]:
 
 
 def _number(part: JsonObject, path: str, skip: int, default: int) -> int:
-    found = _values(part, _steps(path)[skip:]) if path else []
+    found = values_at(part, steps_of(path)[skip:]) if path else []
     return found[0] if found and isinstance(found[0], int) and not isinstance(found[0], bool) else default
 
 
 def _template(component: Component, part: JsonObject, skip: int) -> tuple[JsonObject, str] | None:
     """The pod template below a holder and its path; composed where the kind only says what its pods ask for."""
     for path in component.template_path.split("|") if component.template_path else ():
-        for found in _values(part, _steps(path)[skip:]):
+        for found in values_at(part, steps_of(path)[skip:]):
             if isinstance(found, dict):
                 own = _asked_for(component, part, skip)
                 return (_with_requests(found, own) if own else found), path
@@ -331,10 +330,10 @@ def _template(component: Component, part: JsonObject, skip: int) -> tuple[JsonOb
 def _asked_for(component: Component, part: JsonObject, skip: int) -> dict[str, JsonValue]:
     requests: dict[str, JsonValue] = {}
     for resource, path in (("cpu", component.cpu_path), ("memory", component.memory_path)):
-        for value in _values(part, _steps(path)[skip:]) if path else ():
+        for value in values_at(part, steps_of(path)[skip:]) if path else ():
             requests[resource] = _kubernetes_memory(str(value)) if resource == "memory" else str(value)
     if component.containers_path:
-        requests |= _greatest(_values(part, _steps(component.containers_path)[skip:]))
+        requests |= _greatest(values_at(part, steps_of(component.containers_path)[skip:]))
     return requests
 
 
@@ -363,81 +362,8 @@ def _kubernetes_memory(text: str) -> str:
 
 
 def _labelled(template: JsonObject, labels: dict[str, str]) -> JsonObject:
-    return _update(template, ("metadata", "labels"), _adding(labels), create=True)
+    return updated(template, ("metadata", "labels"), _adding(labels), create=True)
 
 
 def _adding(labels: dict[str, str]) -> Callable[[JsonObject], JsonObject]:
     return lambda present: {**present, **labels}
-
-
-# -- paths ---------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=512)
-def _steps(path: str) -> tuple[str, ...]:
-    return tuple(_STEP.findall(path))
-
-
-def _holder(path: str) -> tuple[str, ...]:
-    """The steps up to the last wildcard: what a count and its template have in common."""
-    steps = _steps(path)
-    last = max((place for place, step in enumerate(steps) if "*" in step), default=-1)
-    return steps[: last + 1]
-
-
-def _values(node: JsonValue, steps: tuple[str, ...]) -> list[JsonValue]:
-    """All that a path leads to; nulls and what is not there yield nothing."""
-    found = [node]
-    for step in steps:
-        below: list[JsonValue] = []
-        for value in found:
-            if step == "[*]" and isinstance(value, list):
-                below += value
-            elif step == "*" and isinstance(value, dict):
-                below += value.values()
-            elif isinstance(value, dict) and step in value:
-                below.append(value[step])
-        found = [value for value in below if value is not None]
-    return found
-
-
-def _set(manifest: JsonObject, steps: tuple[str, ...], value: JsonValue) -> JsonObject:
-    *above, last = steps
-    return _update(manifest, tuple(above), lambda holder: {**holder, last: value}, create=True)
-
-
-def _without(holder: JsonObject, key: str) -> JsonObject:
-    return {name: value for name, value in holder.items() if name != key}
-
-
-def _update(
-    node: JsonObject,
-    steps: tuple[str, ...] | list[str],
-    change: Callable[[JsonObject], JsonObject],
-    *,
-    create: bool = False,
-) -> JsonObject:
-    """A copy with `change` applied to each map that a path leads to; create: also where there is none yet."""
-    changed = _updated(node, tuple(steps), change, create)
-    assert isinstance(changed, dict)
-    return changed
-
-
-def _updated(
-    node: JsonValue, steps: tuple[str, ...], change: Callable[[JsonObject], JsonObject], create: bool
-) -> JsonValue:
-    if not steps:
-        return change(node) if isinstance(node, dict) else node
-    step, rest = steps[0], steps[1:]
-    if step == "[*]":
-        return [_updated(item, rest, change, create) for item in node] if isinstance(node, list) else node
-    if not isinstance(node, dict):
-        return node
-    if step == "*":
-        return {key: _updated(value, rest, change, create) for key, value in node.items()}
-    below = node.get(step)
-    if below is None:
-        if not create:
-            return node
-        below = {}
-    return {**node, step: _updated(below, rest, change, create)}

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
+from services.scheduler.core.constraints import Expression, LabelSelector, Taint, Toleration
 from services.scheduler.core.engine import Wanted
 from services.scheduler.core.values import (
     Affinity,
@@ -13,17 +14,13 @@ from services.scheduler.core.values import (
     Beside,
     Component,
     Division,
-    Expression,
     Gone,
-    LabelSelector,
     MemberFacts,
     Policy,
     Selector,
     Spread,
     StaticWeight,
-    Taint,
     Tier,
-    Toleration,
     Workload,
 )
 from services.scheduler.core.waves import Gate, Plan, Wave

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
-from services.scheduler.core.values import Expression, Operator, Shape, Term, Toleration
+from services.scheduler.core.constraints import Expression, Operator, Term, Toleration
+from services.scheduler.core.values import Shape
 from shared.contracts.base import JsonObject
 from shared.pod_requests import requests_of
 

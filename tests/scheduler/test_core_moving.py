@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.scheduler.core.values import Gone, Rules, Taint, Workload
+from services.scheduler.core.constraints import Taint
+from services.scheduler.core.values import Gone, Rules, Workload
 from shared.contracts.status import Unschedulable
 from tests.scheduler.core_world import World, deployment, node, policy, pool
 

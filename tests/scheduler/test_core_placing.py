@@ -7,19 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.scheduler.core.values import (
-    Affinity,
-    Gone,
-    LabelSelector,
-    MemberFacts,
-    Policy,
-    Selector,
-    Shape,
-    StaticWeight,
-    Taint,
-    Toleration,
-    Workload,
-)
+from services.scheduler.core.constraints import LabelSelector, Taint, Toleration
+from services.scheduler.core.values import Affinity, Gone, MemberFacts, Policy, Selector, Shape, StaticWeight, Workload
 from shared.contracts.capacity import NodeClass
 from tests.scheduler.core_world import ONE_CPU, World, decided, deployment, fleet, node, policy, pool, slots, snapshot
 

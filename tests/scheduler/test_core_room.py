@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.scheduler.core import capacity
+from services.scheduler.core.constraints import Expression, Term, Toleration
 from services.scheduler.core.room import FleetRoom
-from services.scheduler.core.values import Component, Expression, Gap, Room, Shape, Term, Toleration
+from services.scheduler.core.values import Component, Gap, Room, Shape
 from shared.contracts.capacity import Delta, Heartbeat, NodeClass, Taint
 from tests.scheduler import core_world as world
 from tests.scheduler.core_world import node, pool, snapshot

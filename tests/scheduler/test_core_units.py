@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.scheduler.core import units
+from services.scheduler.core.constraints import Expression, Term
 from services.scheduler.core.inside.values import PolicyUnit, ResourcePolicy
 from services.scheduler.core.spending import instance_price, pool_price
-from services.scheduler.core.values import Expression, Room, Shape, Term, Workload
+from services.scheduler.core.values import Room, Shape, Workload
 from shared import eci
 from shared.contracts.capacity import NodeClass, Surroundings, Taint, VirtualStock
 from tests.scheduler.core_world import ONE_CPU, World, deployment, node, policy, pool

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from services.scheduler.core.constraints import Taint
 from services.scheduler.core.growth import Growth
 from services.scheduler.core.headroom import Headroom
 from services.scheduler.core.holdings import COMING, Holdings
@@ -32,7 +33,7 @@ from services.scheduler.core.nodes import (
 )
 from services.scheduler.core.promises import Part
 from services.scheduler.core.shapes import Shapes
-from services.scheduler.core.values import PODS, Taint
+from services.scheduler.core.values import PODS
 from shared.contracts.capacity import NodeClass, NodeColumns, Pool
 
 MANY = 512  # rows that change at once: beyond, the member's totals are computed anew when asked for

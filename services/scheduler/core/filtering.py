@@ -8,9 +8,10 @@ from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
+from services.scheduler.core.constraints import Taint, Toleration
 from services.scheduler.core.division import Ties, hash_of
 from services.scheduler.core.nodes import Indexes
-from services.scheduler.core.values import Affinity, MemberFacts, Policy, Taint, Tier, Toleration
+from services.scheduler.core.values import Affinity, MemberFacts, Policy, Tier
 from shared.contracts.placement import Reason
 
 Verdict: TypeAlias = Literal["open", "stay", "leave", "dead"]

@@ -6,8 +6,9 @@ and metadata.name are no part of a class; where a shape asks for them, it is dec
 
 from __future__ import annotations
 
+from services.scheduler.core.constraints import Taint, Term
 from services.scheduler.core.nodes import Class
-from services.scheduler.core.values import HOSTNAME, Shape, Taint, Term
+from services.scheduler.core.values import HOSTNAME, Shape
 
 UNSCHEDULABLE = Taint("node.kubernetes.io/unschedulable")
 

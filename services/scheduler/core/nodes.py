@@ -19,7 +19,8 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from services.scheduler.core.values import PODS, Taint
+from services.scheduler.core.constraints import Taint
+from services.scheduler.core.values import PODS
 from shared.contracts.capacity import NodeClass, Pool
 
 Floats: TypeAlias = npt.NDArray[np.float64]

@@ -11,6 +11,7 @@ import numpy as np
 from services.scheduler.core import why
 from services.scheduler.core.ages import Ages
 from services.scheduler.core.capacity import Writer
+from services.scheduler.core.constraints import Term
 from services.scheduler.core.growth import Growth
 from services.scheduler.core.headroom import Headroom
 from services.scheduler.core.holdings import Holdings
@@ -19,7 +20,7 @@ from services.scheduler.core.ledger import KEPT, Ledger
 from services.scheduler.core.nodes import KIND_OF, Classes, Floats, Indexes, Nodes, Table
 from services.scheduler.core.promises import ORDER
 from services.scheduler.core.shapes import Shapes
-from services.scheduler.core.values import Component, Gap, Room, Shape, Term
+from services.scheduler.core.values import Component, Gap, Room, Shape
 from shared.contracts.capacity import Capacity, Delta, Heartbeat, Pool, Snapshot, Surroundings, VirtualStock
 
 _REASONS_KEPT = 4096

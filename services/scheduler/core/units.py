@@ -14,11 +14,12 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
+from services.scheduler.core.constraints import Expression, Term, Toleration
 from services.scheduler.core.drafts import Case
 from services.scheduler.core.filtering import TierMembers
 from services.scheduler.core.inside.values import PolicyUnit, ResourcePolicy
 from services.scheduler.core.nodes import ELASTIC, FREE, VIRTUAL_ROOM, Floats
-from services.scheduler.core.values import Component, Expression, Shape, Term, Toleration, UnitRoom, Workload
+from services.scheduler.core.values import Component, Shape, UnitRoom, Workload
 from shared import eci
 from shared.units import CLOUD_LABELS, VIRTUAL_LABEL, VIRTUAL_TAINT
 

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from services.scheduler.core import fits
+from services.scheduler.core.constraints import Term
 from services.scheduler.core.nodes import EMPTY, HEADROOM, UNREADY, Classes, Floats, Indexes, Nodes, Table
-from services.scheduler.core.values import Shape, Term
+from services.scheduler.core.values import Shape
 from shared import quantities
 
 Flags: TypeAlias = npt.NDArray[np.bool_]

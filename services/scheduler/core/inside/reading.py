@@ -12,8 +12,9 @@ from functools import lru_cache
 
 from pydantic import JsonValue
 
+from services.scheduler.core.constraints import Expression, LabelSelector, Term
 from services.scheduler.core.inside.values import ANY_ADDRESS, HostPort, Labels, Needs, PodTerm, TopologySpread
-from services.scheduler.core.values import Expression, LabelSelector, Shape, Term
+from services.scheduler.core.values import Shape
 from services.scheduler.pods import expression_of, shape_with, term_of
 from shared.contracts.base import JsonObject
 from shared.contracts.pod import Pod

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from services.scheduler.core.constraints import Taint, Term, Toleration
 from services.scheduler.core.inside import fit
 from services.scheduler.core.inside.nodes import Nodes
 from services.scheduler.core.inside.values import Needs
 from services.scheduler.core.nodes import Floats, Indexes
-from services.scheduler.core.values import Shape, Taint, Term, Toleration
+from services.scheduler.core.values import Shape
 
 _SCORED = ("cpu", "memory")
 BEST = 100.0

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
+from services.scheduler.core.constraints import Taint, Toleration
 from services.scheduler.core.inside.fit import Where
 from services.scheduler.core.inside.nodes import Amounts, Nodes
 from services.scheduler.core.inside.values import Labels, Needs, PolicyUnit, ResourcePolicy
-from services.scheduler.core.values import Shape, Taint, Toleration
+from services.scheduler.core.values import Shape
 from shared.quantities import show
 from shared.units import VIRTUAL_TAINT
 

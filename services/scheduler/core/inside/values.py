@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from services.scheduler.core.values import LabelSelector, Shape, Term
+from services.scheduler.core.constraints import LabelSelector, Term
+from services.scheduler.core.values import Shape
 from shared.contracts.binding import Binding
 from shared.units import Unit
 

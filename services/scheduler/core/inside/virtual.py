@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from services.scheduler.core.constraints import LabelSelector
 from services.scheduler.core.inside.nodes import Amounts, Nodes
-from services.scheduler.core.values import LabelSelector
 from shared.contracts.capacity import Surroundings
 from shared.eci import SPOT_PRICE_LIMIT, SPOT_STRATEGY, Prices, Spec, candidates, chosen, wants_spot
 from shared.quantities import show
