@@ -30,7 +30,7 @@ CLIENTS = {"one": "client-1", "two": "client-2"}  # users who have a key and a c
 class ControlPlane(ABC):
     """`with` it, or `start` and `stop` it.
 
-    url, token: of its API and of somebody who may do everything there. authority: of its API's certificate.
+    url: of its API; authority: of that one's certificate. token: of somebody who may do everything there.
     """
 
     token: str
@@ -45,6 +45,11 @@ class ControlPlane(ABC):
     @property
     @abstractmethod
     def url(self) -> str: ...
+
+    @property
+    def administrator(self) -> dict[str, str]:
+        """As kubeconfigs have users: somebody whom it takes at his word, even before it has read any roles."""
+        return {"token": self.token}
 
     @abstractmethod
     def start(self) -> None:
@@ -92,7 +97,14 @@ class ControlPlane(ABC):
         return self.answers("/api/v1/namespaces/default/serviceaccounts/default")
 
     def answers(self, path: str) -> bool:
-        return answer(self.url + path, trusting(self.authority), token=self.token)
+        return answer(self.url + path, self.trusting(), token=self.administrator.get("token", ""))
+
+    def trusting(self) -> ssl.SSLContext:
+        """For the administrator's requests."""
+        secure = ssl.create_default_context(cafile=str(self.authority))
+        if "client-certificate" in self.administrator:
+            secure.load_cert_chain(self.administrator["client-certificate"], self.administrator["client-key"])
+        return secure
 
     def wait(self, part: str, condition: Callable[[], bool]) -> None:
         def holds() -> bool:
@@ -133,20 +145,19 @@ def kubeconfig(planes: Mapping[str, ControlPlane], path: Path) -> None:
         "kind": "Config",
         "current-context": next(iter(planes)),
         "clusters": [{"name": name, "cluster": cluster} for name, cluster in clusters.items()],
-        "users": [{"name": name, "user": {"token": plane.token}} for name, plane in planes.items()],
+        "users": [{"name": name, "user": plane.administrator} for name, plane in planes.items()],
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}} for name in planes],
     }
     path.write_text(json.dumps(document, indent=2), encoding="utf-8")
 
 
-def trusting(authority: Path) -> ssl.SSLContext:
-    """For clients of the test's own."""
-    return ssl.create_default_context(cafile=str(authority))
-
-
 def call(plane: ControlPlane, method: str, path: str, body: object = None) -> Any:
     """One request by hand, for what the test itself does in a member. Raises urllib.error.HTTPError."""
-    return send(plane.url + path, trusting(plane.authority), method=method, body=body, token=plane.token)
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", **_authorization(plane.administrator.get("token", ""))}
+    request = urllib.request.Request(plane.url + path, data=data, method=method, headers=headers)
+    with urllib.request.urlopen(request, timeout=30.0, context=plane.trusting()) as response:
+        return json.load(response)
 
 
 def exists(plane: ControlPlane, path: str) -> bool:
@@ -158,22 +169,15 @@ def exists(plane: ControlPlane, path: str) -> bool:
     return True
 
 
-def send(url: str, secure: ssl.SSLContext, *, method: str = "GET", body: object = None, token: str = "") -> Any:
-    """token: empty where a certificate in `secure` says who asks. Raises urllib.error.HTTPError."""
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
-    request = urllib.request.Request(url, data=data, method=method, headers=headers)
-    with urllib.request.urlopen(request, timeout=30.0, context=secure) as response:
-        return json.load(response)
-
-
 def answer(url: str, secure: ssl.SSLContext | None, *, token: str = "") -> bool:
     """Whether it answers, and with success."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(url, headers=_authorization(token))
     try:
-        with urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=5.0, context=secure
-        ) as response:
+        with urllib.request.urlopen(request, timeout=5.0, context=secure) as response:
             return bool(response.status == 200)
     except (OSError, urllib.error.URLError):
         return False
+
+
+def _authorization(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}

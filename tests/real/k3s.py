@@ -8,10 +8,8 @@ for what only an agent says.
 from __future__ import annotations
 
 import base64
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +19,7 @@ from testcontainers.core.config import ConnectionMode, testcontainers_config
 from testcontainers.core.container import DockerContainer
 
 from tests.docker.engine import Engine
-from tests.real.control_plane import (
-    CERTIFICATES,
-    CLIENTS,
-    ControlPlane,
-    answer,
-    call,
-    exists,
-    kubeconfig,
-    send,
-    trusting,
-)
+from tests.real.control_plane import CERTIFICATES, CLIENTS, ControlPlane, call, exists, kubeconfig
 from tests.real.program import HOST, end_of, free_port
 
 PORT = 6443  # in the container
@@ -64,29 +52,13 @@ def reaching(engine: Engine) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True, slots=True)
-class Administrator:
-    """As K3s writes it into its kubeconfig. All of it in PEM."""
-
-    authority: bytes
-    certificate: bytes
-    key: bytes
-
-    @classmethod
-    def of(cls, text: str) -> Administrator:
-        document = yaml.safe_load(text)
-        cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-        coded = cluster["certificate-authority-data"], user["client-certificate-data"], user["client-key-data"]
-        return cls(*map(base64.b64decode, coded))
-
-
 class K3sControlPlane(ControlPlane):
     """image: K3s's, for an engine on this machine. kwok: the program, which runs here too."""
 
     def __init__(self, image: str, kwok: str, name: str, folder: Path) -> None:
         super().__init__(name, folder)
-        self.token = ""
         self.authority = folder / "authority.pem"
+        self._certificate, self._key = folder / "administrator.crt", folder / "administrator.key"
         self._kwok = kwok
         self._container = DockerContainer(image).with_command(COMMAND)
         self._address = ""
@@ -94,6 +66,10 @@ class K3sControlPlane(ControlPlane):
     @property
     def url(self) -> str:
         return f"https://{self._address}"
+
+    @property
+    def administrator(self) -> dict[str, str]:
+        return {"client-certificate": str(self._certificate), "client-key": str(self._key)}
 
     def start(self) -> None:
         # A port that the engine chose would be another one after a crash.
@@ -103,13 +79,11 @@ class K3sControlPlane(ControlPlane):
         host = self._container.get_container_host_ip().replace("localhost", HOST)
         self._address = f"{host}:{self._container.get_exposed_port(PORT)}"
         self.wait("K3s", self._has_written)
-        administrator = Administrator.of(self._read(WRITTEN))
-        self.authority.write_bytes(administrator.authority)
-        secure = self._trusting(administrator)
+        self._keep(yaml.safe_load(self._read(WRITTEN)))
         for path in ("/readyz", "/api/v1/namespaces/kube-system"):  # which is made a moment later
-            self.wait("K3s", lambda path=path: answer(self.url + path, secure))
-        self.token = self._token(secure)
-        self.wait("K3s", self.admits)  # which it does once the token's rights are in force
+            self.wait("K3s", lambda path=path: self.answers(path))
+        self.token = self._token()
+        self.wait("K3s", self.admits)
         kubeconfig({self.name: self}, self.folder / "kubeconfig")
         self.run_kwok(self._kwok, self.folder / "kubeconfig")
 
@@ -164,23 +138,20 @@ class K3sControlPlane(ControlPlane):
         done = self._container.exec(["cat", path])
         return "" if done.exit_code else done.output.decode()
 
-    def _trusting(self, administrator: Administrator) -> ssl.SSLContext:
-        own = self.folder / "administrator.pem"
-        own.write_bytes(administrator.certificate + administrator.key)
-        secure = trusting(self.authority)
-        secure.load_cert_chain(own)
-        return secure
+    def _keep(self, written: dict[str, Any]) -> None:
+        """What K3s's kubeconfig holds, in files."""
+        cluster, user = written["clusters"][0]["cluster"], written["users"][0]["user"]
+        self.authority.write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+        self._certificate.write_bytes(base64.b64decode(user["client-certificate-data"]))
+        self._key.write_bytes(base64.b64decode(user["client-key-data"]))
 
-    def _token(self, secure: ssl.SSLContext) -> str:
-        """Of an account that may do everything, for clients that have no certificate."""
-
-        def made(path: str, body: object) -> Any:
-            return send(self.url + path, secure, method="POST", body=body)
-
+    def _token(self) -> str:
+        """Of an account that may do everything."""
         subject = {"kind": "ServiceAccount", "name": ADMINISTRATOR, "namespace": "kube-system"}
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
         metadata = {"name": ADMINISTRATOR}
-        made(ACCOUNTS, {"metadata": metadata})
-        made(f"{RBAC}/clusterrolebindings", {"metadata": metadata, "roleRef": role, "subjects": [subject]})
-        answered = made(f"{ACCOUNTS}/{ADMINISTRATOR}/token", {"spec": {"expirationSeconds": LASTS}})
-        return str(answered["status"]["token"])
+        call(self, "POST", ACCOUNTS, {"metadata": metadata})
+        binding = {"metadata": metadata, "roleRef": role, "subjects": [subject]}
+        call(self, "POST", f"{RBAC}/clusterrolebindings", binding)
+        asked = {"spec": {"expirationSeconds": LASTS}}
+        return str(call(self, "POST", f"{ACCOUNTS}/{ADMINISTRATOR}/token", asked)["status"]["token"])
