@@ -1,9 +1,9 @@
 """Simulated Kubernetes members that kubectl and client libraries can drive.
 
 Each member is an HTTP API server with a cluster's controllers behind it: Deployments, StatefulSets,
-DaemonSets, Jobs, Kruise's CloneSets, DaemonSets and Rollouts, a scheduler, kubelets, a node autoscaler with pools and
-stock, and virtual nodes whose pods run on serverless instances (`kubectl get eci`). Pods that ask for ECI, as ACK
-understands it, are sent to brim's scheduler at admission. Time is the fleet's clock.
+DaemonSets, Jobs, PodDisruptionBudgets, Kruise's CloneSets, DaemonSets and Rollouts, a scheduler, kubelets, a node
+autoscaler with pools and stock, and virtual nodes whose pods run on serverless instances (`kubectl get eci`). Pods that
+ask for ECI, as ACK understands it, are sent to brim's scheduler at admission. Time is the fleet's clock.
 
 Annotations that steer it:
 
@@ -20,7 +20,7 @@ Annotations that steer it:
 - `simulator.brim.dev/keep-pods: "true"` on a node: its pods stay behind when the node is deleted.
 
 Not simulated: Kruise's StatefulSets and updates in place, traffic, inter-pod affinity, topology spread, preemption,
-volumes, quotas, disruption budgets, access rules, the schemas of custom resources (their unknown fields are kept), what
+volumes, quotas, access rules, the schemas of custom resources (their unknown fields are kept), what
 runs in containers (exec, port-forward).
 """
 

@@ -257,6 +257,15 @@ PRINTERS: dict[str, Printer] = {
         columns("Name", "Status", "Completions", "Duration", "Age", "+Containers", "+Images", "+Selector"),
         _job,
     ),
+    "poddisruptionbudgets.policy": Printer(
+        columns("Name", "Min Available", "Max Unavailable", "Allowed Disruptions", "Age"),
+        lambda obj, now: [
+            name(obj),
+            *(str(spec(obj).get(bound, "N/A")) for bound in ("minAvailable", "maxUnavailable")),
+            status(obj).get("disruptionsAllowed", 0),
+            born(obj, now),
+        ],
+    ),
     "services": Printer(columns("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "+Selector"), _service),
     "configmaps": Printer(
         columns("Name", "Data", "Age"),

@@ -20,6 +20,7 @@ from simulator.controllers import (
     daemonset,
     definitions,
     deployment,
+    disruption,
     endpoints,
     garbage,
     job,
@@ -54,6 +55,7 @@ _CONTROLLERS = (
     cloneset,
     job,
     endpoints,
+    disruption,
     definitions,
     kruise_rollout,
 )

@@ -162,7 +162,7 @@ def set_condition(
     now: float,
     reason: str = "",
     message: str = "",
-    **more: str,
+    **more: Any,
 ) -> list[Object]:
     """The conditions with one of them set. Its transition time moves only when its status does."""
     stamp = rfc3339(now)

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from shared.clock import Clock
-from simulator import discovery, fields, leases, objects, openapi, reviews, statuses, subresources
+from simulator import discovery, eviction, fields, leases, objects, openapi, reviews, statuses, subresources
 from simulator.faults import Faults
 from simulator.objects import Object
 from simulator.reading import Reader, raw
@@ -288,7 +288,7 @@ class ApiServer:
                 case "binding", "POST":
                     return self._bind(call.namespace, call.name, call.document(), request)
                 case "eviction", "POST":
-                    body = subresources.evict(registry, call.namespace, call.name, call.document())
+                    body = eviction.evict(registry, call.namespace, call.name, call.document())
                     return raw(objects.encode(body), 201)
                 case "log", "GET":
                     return await subresources.log(registry, self._clock, call, request)

@@ -11,11 +11,15 @@ from simulator.resources import Resource
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One entry of details.causes."""
+    """One entry of details.causes. field: empty where no field is the cause."""
 
     reason: str
     message: str
-    field: str
+    field: str = ""
+
+    @property
+    def shown(self) -> Object:
+        return {"reason": self.reason, "message": self.message, **({"field": self.field} if self.field else {})}
 
 
 class ApiError(Permanent):
@@ -47,7 +51,7 @@ class ApiError(Permanent):
         if uid:
             details["uid"] = uid
         if causes:
-            details["causes"] = [{"reason": c.reason, "message": c.message, "field": c.field} for c in causes]
+            details["causes"] = [cause.shown for cause in causes]
         if retry_after:
             details["retryAfterSeconds"] = retry_after
         self.body: Object = {

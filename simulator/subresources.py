@@ -1,4 +1,4 @@
-"""scale, binding, eviction and log."""
+"""scale, binding and log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp import web
 from shared.clock import Clock, rfc3339
 from simulator import managed_fields, objects, samples, selectors, statuses
 from simulator.objects import Object
-from simulator.registry import APPLY_PATCH, Deletion, Registry, patched
+from simulator.registry import APPLY_PATCH, Registry, patched
 from simulator.request import Call
 from simulator.resources import Resource, built_in
 from simulator.schema import schema_of
@@ -126,25 +126,6 @@ def bound(pod: Object, node: str, now: float, metadata: Object | None = None) ->
     conditions = objects.set_condition(objects.status(pod).get("conditions") or [], "PodScheduled", "True", now)
     pod = objects.with_meta(pod, **changes) if changes else pod
     return objects.with_status(objects.with_spec(pod, nodeName=node), conditions=conditions)
-
-
-def evict(registry: Registry, space: str, name: str, body: Any) -> Object:
-    """The Eviction's effect: an ordinary deletion."""
-    options = (body.get("deleteOptions") or {}) if isinstance(body, dict) else {}
-    preconditions = options.get("preconditions") or {}
-    grace = options.get("gracePeriodSeconds")
-    registry.delete(
-        built_in("pods"),
-        space,
-        name,
-        Deletion(
-            grace=None if grace is None else int(grace),
-            uid=preconditions.get("uid") or "",
-            version=preconditions.get("resourceVersion") or "",
-            dry_run=bool(options.get("dryRun")),
-        ),
-    )
-    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
 # -- logs

@@ -29,6 +29,11 @@ _LABEL_RULE = (
 )
 _NAME_IS_LABEL = frozenset({"Namespace", "Service"})
 _NAME_IS_PATH = frozenset({"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"})
+_PERCENT = re.compile(r"[0-9]+%")
+_PERCENT_RULE = (
+    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for "
+    "validation is '[0-9]+%')"
+)
 _IMMUTABLE = "field is immutable"
 
 
@@ -185,6 +190,21 @@ def _service(spec: Object) -> list[Cause]:
     ]
 
 
+def _budget(spec: Object) -> list[Cause]:
+    bounds = {key: spec[key] for key in ("minAvailable", "maxUnavailable") if spec.get(key) is not None}
+    found = []
+    if len(bounds) > 1:
+        found.append(_bad("spec", spec, "minAvailable and maxUnavailable cannot be both set"))
+    for key, value in bounds.items():
+        if isinstance(value, int):
+            found += _count(spec, key)
+        elif not isinstance(value, str) or not _PERCENT.fullmatch(value):
+            found.append(_bad(f"spec.{key}", value, _PERCENT_RULE))
+        elif int(value[:-1]) > 100:
+            found.append(_bad(f"spec.{key}", value, "must not be greater than 100%"))
+    return found
+
+
 _CHECKS = {
     "Deployment": _deployment,
     "ReplicaSet": _workload,
@@ -193,6 +213,7 @@ _CHECKS = {
     "CloneSet": _workload,
     "Job": _job,
     "Pod": _pod_spec,
+    "PodDisruptionBudget": _budget,
     "Service": _service,
 }
 

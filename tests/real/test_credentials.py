@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -45,7 +46,7 @@ async def test_a_client_certificate_and_the_next_one(
     both(plane, tmp_path)
     async with connect(plane, certified(plane, tmp_path)) as client:
         await nodes(client)
-        (tmp_path / "own.pem").write_text(plane.certificate("two"))
+        shutil.copy(CERTIFICATES / "client-2.pem", tmp_path / "own.pem")
         later(monkeypatch, REREAD + 1)
         with pytest.raises(Refused, match='User "two" cannot list'):
             await nodes(client)

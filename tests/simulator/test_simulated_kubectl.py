@@ -363,3 +363,20 @@ async def test_a_service_shows_the_pods_behind_it(tmp_path: Path) -> None:
         await run.driver.until(lambda: behind() == [])
         await run("delete", "svc", "web")
         await run.driver.until(lambda: run.driver.get("endpointslices.discovery.k8s.io", "web") is None)
+
+
+async def test_a_drain_waits_for_a_budget(tmp_path: Path) -> None:
+    async with kubectl(tmp_path) as run:
+        await run("apply", "-f", "-", stdin=MANIFEST)
+        await run.driver.until(lambda: len(run.driver.ready_pods()) == 2)
+        await run("create", "poddisruptionbudget", "web", "--selector=app=web", "--min-available=2")
+        await run("wait", "pdb/web", "--for=jsonpath={.status.currentHealthy}=2", "--timeout=15s")
+        header, row = table(await run("get", "pdb"))
+        assert header == ["NAME", "MIN", "AVAILABLE", "MAX", "UNAVAILABLE", "ALLOWED", "DISRUPTIONS", "AGE"]
+        assert row[:4] == ["web", "2", "N/A", "0"]
+        node = run.driver.ready_pods()[0]["spec"]["nodeName"]
+        said = await run("drain", node, "--timeout=3s", fails=True)
+        assert "Cannot evict pod as it would violate the pod's disruption budget." in said
+        assert len(run.driver.ready_pods()) == 2
+        await run("patch", "pdb", "web", "--type=merge", "-p", '{"spec": {"minAvailable": 0}}')
+        assert "drained" in await run("drain", node, "--timeout=15s")
