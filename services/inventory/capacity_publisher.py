@@ -121,6 +121,8 @@ class CapacityPublisher:
     def _has_news(self) -> bool:
         """Beside the nodes."""
         mirror = self._mirror
+        if mirror.budgets.changed:
+            return True
         return mirror.pools != self._told_pools or mirror.known_surroundings != self._told_surroundings
 
     def _owes_heartbeat(self, now: float) -> bool:
@@ -175,7 +177,7 @@ class CapacityPublisher:
     async def _snapshot(self, now: float) -> None:
         capacity, pools, surroundings = self._mirror.capacity, self._mirror.pools, self._mirror.known_surroundings
         self._snapshot_due = False
-        chunks = self._ledger.snapshot(capacity.whole(), pools, now, surroundings)
+        chunks = self._ledger.snapshot(capacity.whole(), pools, now, surroundings, self._mirror.budgets.whole())
         await self._batch(chunks, Snapshot.TYPE)
         self._heartbeat_at = float("-inf")  # one follows: it is what tells that a member is lost
         self._told_pools, self._told_surroundings = pools, surroundings
@@ -193,6 +195,7 @@ class CapacityPublisher:
             pools if pools != self._told_pools else None,
             now,
             surroundings if surroundings != self._told_surroundings else None,
+            self._mirror.budgets.take(),
         )
         if data is None:
             await self._snapshot(now)

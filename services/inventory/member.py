@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import anyio
 from anyio.abc import TaskGroup
 
-from services.inventory import instances, karpenter, node_pools, pools
+from services.inventory import budgets, instances, karpenter, node_pools, pools
 from services.inventory import mirror as sources
 from services.inventory.around import Around
 from services.inventory.cache import Cache
@@ -163,6 +163,7 @@ class MemberInventory:
             namespaces = mirror.surroundings.namespaces
             start(NAMESPACES, KubeObject, namespaces, sources.NAMESPACES, synced=told.namespaces_listed)
             start(CONFIG_MAPS, ConfigMap, mirror.config_maps, pools.CONFIG_MAPS, namespace=node_pools.NAMESPACE)
+            start(budgets.BUDGETS, budgets.PodDisruptionBudget, mirror.budgets.cache, sources.BUDGETS)
             start(HORIZONTAL_POD_AUTOSCALERS, Autoscaler, mirror.autoscalers, "autoscalers")
             for source, events in mirror.events.items():
                 start(EVENTS, PodEvent, events, f"events of {source}", fields=AUTOSCALER_EVENTS + source)
@@ -257,6 +258,8 @@ class MemberInventory:
                 cache.replace(())
                 self._is_synced(source, synced)
             case Disconnected(error):
+                if source == sources.BUDGETS and isinstance(error, Refused):
+                    self._goes_without_budgets(error)
                 self._watch_failed(source, error)
 
     def _is_synced(self, source: str, synced: Callable[[], None]) -> None:
@@ -266,6 +269,19 @@ class MemberInventory:
         self._is_connected(source)
         if first:
             self.mirror.capacity_changed.set()
+
+    def _goes_without_budgets(self, error: Refused) -> None:
+        """They are not ours to see: better to make room without heeding them than to decide nothing there."""
+        if sources.BUDGETS in self.mirror.synced:
+            return
+        self.mirror.synced.add(sources.BUDGETS)
+        self.mirror.capacity_changed.set()
+        log.warning(
+            "member %s: preemption inside it heeds no PodDisruptionBudget, as these cannot be listed: %s; "
+            "let inventory list and watch poddisruptionbudgets.policy (deploy/rbac/inventory.yaml)",
+            self.mirror.member,
+            error,
+        )
 
     def _is_connected(self, source: str) -> None:
         self.mirror.disconnected.discard(source)

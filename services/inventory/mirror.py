@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeAlias
 
 from services.inventory import facts, karpenter, pod_form
+from services.inventory.budgets import Budgets
 from services.inventory.cache import Cache
 from services.inventory.core.capacity import Capacity
 from services.inventory.core.facts import Key, NodeFacts, ObjectKey, PodFacts
@@ -39,6 +40,7 @@ NODES: Final = "nodes"
 PODS: Final = "pods"
 NAMESPACES: Final = "namespaces"
 INSTANCES: Final = "serverless instances"
+BUDGETS: Final = "disruption budgets"
 
 
 def source_of(kind: Kind) -> str:
@@ -98,6 +100,7 @@ class Mirror:
             lambda namespace: self.told_pods.namespace_relabelled(namespace),
         )
         self.instances = Instances(self._instance_changed)
+        self.budgets = Budgets(self.capacity_changed.set)
         self.followers: list[Follower] = []
         self.told_pods = ToldPods(
             member,
@@ -154,8 +157,9 @@ class Mirror:
 
     @property
     def known_surroundings(self) -> Surroundings | None:
-        """None before all that they are made of was listed: what is not known yet must not count as absent."""
-        return self.surroundings.value if {NAMESPACES, CONFIG_MAPS} <= self.synced else None
+        """None before all that they are made of was listed, and the budgets: what is not known yet must not count as
+        absent."""
+        return self.surroundings.value if {NAMESPACES, CONFIG_MAPS, BUDGETS} <= self.synced else None
 
     @property
     def stands(self) -> bool:

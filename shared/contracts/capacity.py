@@ -153,13 +153,26 @@ class Surroundings(Part):
         return {NAMESPACE_LABEL: namespace, **self.namespaces.get(namespace, {})}
 
 
+class DisruptionBudget(Part):
+    """A PodDisruptionBudget, as far as preemption asks.
+
+    selector: of pods of its namespace; an empty one selects all of them, None none. allowed: how many of these may go
+    now; 0 while the member has not counted yet what its spec asks for. evicted: names of pods whose going is counted in
+    that already.
+    """
+
+    selector: LabelSelector | None = None
+    allowed: int = 0
+    evicted: tuple[str, ...] = ()
+
+
 class Snapshot(Contract):
-    """All of a member, or one chunk of it (0-based `chunk` of `chunks`); classes, pools and bound come first.
+    """All of a member, or one chunk of it (0-based `chunk` of `chunks`); classes, pools, bound and budgets come first.
 
     number: the last delta that is contained. bound: bound replicas per workload uid, in the same revision as
     the free amounts. bound_virtual: how many of these are on virtual nodes; 0 where it is not named. surroundings: in
     the first chunk only; None there while they are not known yet, and without them nothing can be decided inside the
-    member.
+    member. budgets: by "namespace/name"; they are known as soon as the surroundings are.
     """
 
     TYPE: ClassVar[str] = "dev.brim.capacity.snapshot.v1"
@@ -177,11 +190,12 @@ class Snapshot(Contract):
     bound: dict[str, int] = {}
     bound_virtual: dict[str, int] = {}
     surroundings: Surroundings | None = None
+    budgets: dict[str, DisruptionBudget] = {}
 
 
 class Delta(Contract):
     """What changed since `number - 1`. pools, surroundings: whole, or None for unchanged. bound, bound_virtual: of whom
-    they changed; 0 ends."""
+    they changed; 0 ends. budgets: those that changed; null for one that is no more."""
 
     TYPE: ClassVar[str] = "dev.brim.capacity.delta.v1"
 
@@ -197,6 +211,7 @@ class Delta(Contract):
     bound: dict[str, int] = {}
     bound_virtual: dict[str, int] = {}
     surroundings: Surroundings | None = None
+    budgets: dict[str, DisruptionBudget | None] = {}
 
 
 class Heartbeat(Contract):

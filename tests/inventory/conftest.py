@@ -15,7 +15,16 @@ from shared.backoff import Backoff
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.contracts import subjects
-from shared.contracts.capacity import Capacity, Delta, Heartbeat, Pool, Snapshot, Surroundings, decode_capacity
+from shared.contracts.capacity import (
+    Capacity,
+    Delta,
+    DisruptionBudget,
+    Heartbeat,
+    Pool,
+    Snapshot,
+    Surroundings,
+    decode_capacity,
+)
 from shared.contracts.cluster import cluster_of
 from shared.contracts.desired import Desired, Tombstone
 from shared.contracts.read import Read, ReadAnswer
@@ -42,6 +51,7 @@ class Replay:
     pools: dict[str, Pool] = field(default_factory=dict)
     bound: dict[str, int] = field(default_factory=dict)
     surroundings: Surroundings | None = None
+    budgets: dict[str, DisruptionBudget] = field(default_factory=dict)
     heartbeat: Heartbeat | None = None
     snapshots: int = 0
 
@@ -55,7 +65,7 @@ class Replay:
             case Snapshot() if message.chunk == 0:
                 self.epoch, self.snapshots = message.epoch, self.snapshots + 1
                 self.nodes, self.classes, self.pools, self.bound = {}, {}, {}, {}
-                self.surroundings = None
+                self.surroundings, self.budgets = None, {}
             case Delta():
                 assert (message.epoch, message.number) == (self.epoch, self.number + 1), "a gap"
                 for name in message.removed:
@@ -65,6 +75,8 @@ class Replay:
         if message.pools is not None:
             self.pools = (self.pools if isinstance(message, Snapshot) else {}) | {p.id: p for p in message.pools}
         self.surroundings = message.surroundings or self.surroundings
+        changed = self.budgets | message.budgets
+        self.budgets = {name: budget for name, budget in changed.items() if budget is not None}
         self.bound = {uid: n for uid, n in (self.bound | message.bound).items() if n}
         columns = message.nodes
         for place, name in enumerate(columns.names):

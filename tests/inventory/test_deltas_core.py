@@ -5,7 +5,8 @@ from __future__ import annotations
 from services.inventory.core.capacity import Capacity
 from services.inventory.core.deltas import CHUNK, Ledger
 from services.inventory.core.facts import NodeFacts, PodFacts
-from shared.contracts.capacity import Delta, Heartbeat, Pool, Snapshot, decode_capacity
+from shared.contracts.capacity import Delta, DisruptionBudget, Heartbeat, Pool, Snapshot, decode_capacity
+from shared.contracts.selectors import LabelSelector
 
 POOLS = (Pool(id="p", instance_type="t", allocatable={"cpu": 4000}, max=3, nodes=1),)
 
@@ -45,8 +46,10 @@ def test_an_empty_member_is_one_chunk() -> None:
 
 def test_a_large_member_is_cut_into_chunks_that_hold_all_of_it() -> None:
     whole = _capacity(nodes=12_000, workloads=12_000).whole()
-    messages = Ledger("idc", 1).snapshot(whole, POOLS, 0.0)
-    assert len(messages) > 2
+    selector = LabelSelector(match_labels={"app.kubernetes.io/name": "web"})
+    budgets = {f"default/{number}": DisruptionBudget(selector=selector, allowed=number) for number in range(9_000)}
+    messages = Ledger("idc", 1).snapshot(whole, POOLS, 0.0, budgets=budgets)
+    assert len(messages) > 3
     assert max(map(len, messages)) <= CHUNK
     chunks = _snapshots(messages)
     assert [one.chunk for one in chunks] == list(range(len(chunks)))
@@ -54,8 +57,18 @@ def test_a_large_member_is_cut_into_chunks_that_hold_all_of_it() -> None:
     assert [name for one in chunks for name in one.nodes.names] == [row.name for row in whole.rows]
     assert {uid: n for one in chunks for uid, n in one.bound.items()} == dict(whole.bound)
     assert {uid: n for one in chunks for uid, n in one.bound_virtual.items()} == dict(whole.bound)
+    assert {name: budget for one in chunks for name, budget in one.budgets.items()} == budgets
     first_with_nodes = next(one.chunk for one in chunks if one.nodes.names)
-    assert all(one.chunk <= first_with_nodes for one in chunks if one.classes or one.pools or one.bound)
+    assert all(one.chunk <= first_with_nodes for one in chunks if one.classes or one.pools or one.bound or one.budgets)
+
+
+def test_a_delta_tells_of_budgets_that_changed_and_of_those_that_are_no_more() -> None:
+    changed = {"default/web": DisruptionBudget(allowed=1), "default/gone": None}
+    data = Ledger("idc", 1).delta(_capacity(1).take(), None, 1.0, budgets=changed)
+    assert data is not None
+    delta = decode_capacity(data)
+    assert isinstance(delta, Delta)
+    assert delta.budgets == changed
 
 
 def test_deltas_are_numbered_one_by_one_and_go_on_after_a_snapshot() -> None:

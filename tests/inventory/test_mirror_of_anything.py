@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from services.inventory.budgets import PodDisruptionBudget
 from services.inventory.core.deltas import Ledger
 from services.inventory.mirror import Mirror
 from services.inventory.projections import Autoscaler, ConfigMap, Managed, Node, Pod, PodEvent
@@ -133,6 +134,19 @@ event_bodies: dict[str, Any] = {
 map_bodies: dict[str, Any] = {
     "data": tables | st.fixed_dictionaries({"scaling_configurations": json_values.map(json.dumps)})
 }
+budget_bodies: dict[str, Any] = {
+    "spec": st.fixed_dictionaries(
+        {}, optional={"selector": st.fixed_dictionaries({}, optional={"matchLabels": tables})}
+    ),
+    "status": st.fixed_dictionaries(
+        {},
+        optional={
+            "observedGeneration": st.integers(-1, 2**70),
+            "disruptionsAllowed": st.integers(-1, 2**70),
+            "disruptedPods": tables,
+        },
+    ),
+}
 
 
 class Instance(Managed):
@@ -153,6 +167,7 @@ bodies = st.one_of(
     st.tuples(st.just(Managed), st.fixed_dictionaries({"metadata": metadata}, optional=managed_bodies)),
     st.tuples(st.just(PodEvent), st.fixed_dictionaries({"metadata": metadata}, optional=event_bodies)),
     st.tuples(st.just(Autoscaler), st.fixed_dictionaries({"metadata": metadata})),
+    st.tuples(st.just(PodDisruptionBudget), st.fixed_dictionaries({"metadata": metadata}, optional=budget_bodies)),
     st.tuples(st.just(ConfigMap), st.fixed_dictionaries({"metadata": metadata}, optional=map_bodies)),
 )
 
@@ -185,6 +200,8 @@ def put(held: Mirror, item: KubeObject, kind: Resource) -> None:
             held.autoscalers.put(item)
         case ConfigMap():
             held.config_maps.put(item)
+        case PodDisruptionBudget():
+            held.budgets.cache.put(item)
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -200,10 +217,10 @@ def test_the_mirror_holds_whatever_has_the_form_of_an_object(steps: list[Any]) -
             continue  # that is no object of the kind: the watch says that the member answers rubbish
         put(held, item, kind)
         held.capacity.age(1_000_000.0)
-        delta = ledger.delta(held.capacity.take(), held.pools, 1_000_000.0)
+        delta = ledger.delta(held.capacity.take(), held.pools, 1_000_000.0, budgets=held.budgets.take())
         assert delta is not None
         decode_capacity(delta)
-    for chunk in ledger.snapshot(held.capacity.whole(), held.pools, 1_000_000.0):
+    for chunk in ledger.snapshot(held.capacity.whole(), held.pools, 1_000_000.0, budgets=held.budgets.whole()):
         decode_capacity(chunk)
     for key in held.status_changed.take():
         status = held.status(key)

@@ -14,7 +14,9 @@ from services.inventory.cluster_autoscaler import STATUS
 from shared.bus import Bus, BusSettings
 from shared.clock import Clock
 from shared.contracts.base import JsonObject
+from shared.contracts.capacity import DisruptionBudget
 from shared.contracts.cluster import cluster_of
+from shared.contracts.selectors import LabelSelector
 from shared.fleet import Fleet, Kubeconfig, Member, Stock
 from shared.settings import Settings
 from tests.inventory.conftest import Fleetside
@@ -27,6 +29,7 @@ pytestmark = pytest.mark.real
 
 CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+BUDGETS = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
 NODE_POOLS = "/apis/karpenter.sh/v1/nodepools"
 
 
@@ -90,6 +93,27 @@ async def test_karpenters_node_pools_also_where_they_come_later(plane, bus, nats
         await eventually(lambda: told(side, {"spot": 10}))
         call(plane, "DELETE", f"{NODE_POOLS}/default")
         await eventually(lambda: told(side, {}))
+
+
+async def test_disruption_budgets(plane, bus, nats_server, tmp_path, eventually) -> None:
+    """Not stock, but told beside it: what a real controller has counted."""
+    async with watched(plane, Stock(), bus, nats_server, tmp_path, eventually) as side:
+
+        async def told_of(budgets: dict[str, DisruptionBudget]) -> bool:
+            return (await side.replayed("real")).budgets == budgets
+
+        budget = {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": "web"},
+            "spec": {"selector": {"matchLabels": {"app": "web"}}, "minAvailable": 0},
+        }
+        call(plane, "POST", BUDGETS, budget)
+        selector = LabelSelector(match_labels={"app": "web"})
+        await eventually(lambda: told_of({"default/web": DisruptionBudget(selector=selector)}))
+        assert (await side.replayed("real")).surroundings is not None
+        call(plane, "DELETE", f"{BUDGETS}/web")
+        await eventually(lambda: told_of({}))
 
 
 def created(plane: ControlPlane, pool: JsonObject) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 from services.inventory.core.capacity import Changes, Row, columns
-from shared.contracts.capacity import Delta, Heartbeat, NodeClass, Pool, Snapshot, Surroundings
+from shared.contracts.capacity import Delta, DisruptionBudget, Heartbeat, NodeClass, Pool, Snapshot, Surroundings
 
+NO_BUDGETS: Final[Mapping[str, DisruptionBudget]] = MappingProxyType({})
 CHUNK = 512 * 1024  # bytes of one message: half of NATS' default limit
 
 
@@ -23,7 +26,12 @@ class Ledger:
     snapshot_at: float = field(default=float("-inf"))
 
     def delta(
-        self, changes: Changes, pools: tuple[Pool, ...] | None, now: float, surroundings: Surroundings | None = None
+        self,
+        changes: Changes,
+        pools: tuple[Pool, ...] | None,
+        now: float,
+        surroundings: Surroundings | None = None,
+        budgets: Mapping[str, DisruptionBudget | None] = NO_BUDGETS,
     ) -> bytes | None:
         """The next delta; None where it would be too large, so that a snapshot must go instead."""
         delta = Delta(
@@ -38,6 +46,7 @@ class Ledger:
             bound=dict(changes.bound),
             bound_virtual=dict(changes.bound_virtual),
             surroundings=surroundings,
+            budgets=dict(budgets),
         )
         data = delta.encode()
         if len(data) > self.chunk:
@@ -47,11 +56,16 @@ class Ledger:
         return data
 
     def snapshot(
-        self, whole: Changes, pools: tuple[Pool, ...], now: float, surroundings: Surroundings | None = None
+        self,
+        whole: Changes,
+        pools: tuple[Pool, ...],
+        now: float,
+        surroundings: Surroundings | None = None,
+        budgets: Mapping[str, DisruptionBudget] = NO_BUDGETS,
     ) -> list[bytes]:
-        """All chunks, each about `chunk` bytes at most: classes, pools and bound come before the nodes."""
+        """All chunks, each about `chunk` bytes at most: classes, pools, bound and budgets come before the nodes."""
         first = len(surroundings.model_dump_json(by_alias=True)) if surroundings is not None else 0
-        parts = list(_cut(whole, pools, self.chunk, first))
+        parts = list(_cut(_sized(whole, pools, budgets), self.chunk, first))
         self.since_snapshot = 0
         self.snapshot_at = now
         return [
@@ -68,6 +82,7 @@ class Ledger:
                 bound=part.bound,
                 bound_virtual=part.bound_virtual,
                 surroundings=surroundings if place == 0 else None,
+                budgets=part.budgets,
             ).encode()
             for place, part in enumerate(parts)
         ]
@@ -93,6 +108,7 @@ class _Part:
     pools: list[Pool] = field(default_factory=list)
     bound: dict[str, int] = field(default_factory=dict)
     bound_virtual: dict[str, int] = field(default_factory=dict)
+    budgets: dict[str, DisruptionBudget] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
 
 
@@ -109,10 +125,19 @@ class _Bound:
     virtual: bool
 
 
-def _cut(whole: Changes, pools: Iterable[Pool], chunk: int, first: int) -> Iterator[_Part]:
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    name: str
+    budget: DisruptionBudget
+
+
+_Item: TypeAlias = Row | Pool | _Class | _Bound | _Budget
+
+
+def _cut(sized: Iterable[tuple[_Item, int]], chunk: int, first: int) -> Iterator[_Part]:
     """first: bytes that the first part holds already."""
     part = _Part(size=_Part().size + first)
-    for item, size in _sized(whole, pools):
+    for item, size in sized:
         if part.size + size > chunk and part.size > _Part().size:
             yield part
             part = _Part()
@@ -126,10 +151,14 @@ def _cut(whole: Changes, pools: Iterable[Pool], chunk: int, first: int) -> Itera
                 part.classes[item.id] = item.node_class
             case _Bound():
                 (part.bound_virtual if item.virtual else part.bound)[item.uid] = item.count
+            case _Budget():
+                part.budgets[item.name] = item.budget
     yield part
 
 
-def _sized(whole: Changes, pools: Iterable[Pool]) -> Iterator[tuple[Row | Pool | _Class | _Bound, int]]:
+def _sized(
+    whole: Changes, pools: Iterable[Pool], budgets: Mapping[str, DisruptionBudget]
+) -> Iterator[tuple[_Item, int]]:
     """Everything in the order of the chunks, with its bytes in JSON, never fewer than it takes."""
     for class_id, node_class in whole.classes.items():
         yield _Class(class_id, node_class), len(node_class.model_dump_json(by_alias=True)) + 24
@@ -138,6 +167,8 @@ def _sized(whole: Changes, pools: Iterable[Pool]) -> Iterator[tuple[Row | Pool |
     for bound, virtual in ((whole.bound, False), (whole.bound_virtual, True)):
         for uid, count in bound.items():
             yield _Bound(uid, count, virtual), len(uid.encode()) + 24
+    for name, budget in budgets.items():
+        yield _Budget(name, budget), len(name.encode()) + len(budget.model_dump_json(by_alias=True).encode()) + 8
     for row in whole.rows:
         amounts = sum(
             len(str(row.allocatable.get(name, 0))) + len(str(row.free.get(name, 0))) + 2 for name in whole.resources
