@@ -8,7 +8,7 @@ TEST_WORKERS ?= 4
 
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-package test-real test-jaeger test-prometheus test-clients test-docker real-binaries wheel check format schema lock bench clean
+.PHONY: help install demo up test test-package test-real test-k3s test-jaeger test-prometheus test-clients test-docker real-binaries wheel check format schema lock bench clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ wheel: $(VENV)/.runtime ## Build the wheel of the last commit into dist, the sam
 test-real: $(VENV)/.dev ## The contract and the scenarios against real Kubernetes control planes
 	@$(BIN)/python -m tests.real.binaries || true
 	$(BIN)/python -m pytest -m real tests/real
+
+test-k3s: $(VENV)/.dev ## The same over K3s in containers (needs KWOK, and a Docker engine or root and dockerd)
+	@$(BIN)/python -m tests.real.binaries kwok || true
+	BRIM_TEST_MEMBERS=k3s $(BIN)/python -m pytest -m real tests/real
 
 test-jaeger: $(VENV)/.dev ## Traces read back from a real Jaeger (needs Go; built once, in some minutes)
 	@$(BIN)/python -m tests.jaeger.running || true

@@ -24,6 +24,7 @@ from shared.fleet import Kubeconfig, Member
 from shared.kube import Changed, KubeObject, MemberClient, Resource, Synced
 from tests.real import binaries
 from tests.real.control_plane import ControlPlane, call, kubeconfig
+from tests.real.local import LocalControlPlane
 from tests.real.machines import node
 
 DEPLOYMENTS = Resource("apps", "v1", "Deployment", "deployments")
@@ -120,7 +121,7 @@ async def world(folder: Path) -> AsyncIterator[tuple[Stage, Applied]]:
     file = folder / "kubeconfig"
     async with AsyncExitStack() as stack:
         planes = {
-            name: stack.enter_context(ControlPlane(programs, name, folder / name, lives=False)) for name in MEMBERS
+            name: stack.enter_context(LocalControlPlane(programs, name, folder / name, lives=False)) for name in MEMBERS
         }
         for plane in planes.values():
             _populate(plane)

@@ -13,6 +13,15 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 
+
+def dying_with_us(command: list[str]) -> list[str]:
+    """The command, to end with this process. Elsewhere than on Linux a child outlives a parent that is killed:
+    stopping it is all there is."""
+    if sys.platform != "linux":
+        return command
+    return [sys.executable, "-I", "-S", os.path.abspath(__file__), str(os.getpid()), *command]
+
+
 if __name__ == "__main__":
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(sys.argv[1]):  # the parent died before the request above

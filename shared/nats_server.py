@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import sysconfig
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from shared.errors import BusUnavailable, Misconfigured
+from shared.nats_child import dying_with_us
 from shared.settings import BusSettings
 
 log = logging.getLogger("brim.nats-server")
@@ -173,15 +173,6 @@ async def embedded(settings: BusSettings, folder: Path) -> AsyncIterator[BusSett
         return
     async with NatsServer(folder) as server:
         yield settings.model_copy(update={"url": server.url})
-
-
-def dying_with_us(command: list[str]) -> list[str]:
-    """The command, to end with this process. Elsewhere than on Linux a child outlives a parent that is killed:
-    stopping it is all there is."""
-    if sys.platform != "linux":
-        return command
-    wrapper = str(Path(__file__).with_name("nats_child.py"))
-    return [sys.executable, "-I", "-S", wrapper, str(os.getpid()), *command]
 
 
 def _free_port(host: str, wanted: int) -> int:

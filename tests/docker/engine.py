@@ -6,14 +6,15 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.docker import programs
-from tests.real.control_plane import Program
 from tests.real.golang import Missing
+from tests.real.program import Program
 from tests.real.waiting import until
 
 BRIDGE = "docker0"
@@ -45,9 +46,9 @@ class Engine:
     def has(self, image: str) -> bool:
         return not self._done(("docker", "image", "inspect", image), COMMAND, {}).returncode
 
-    def pulled(self, image: str) -> bool:
-        """Whether it could be had from its registry."""
-        return not self._done(("docker", "pull", "--quiet", image), COMMAND, {}).returncode
+    def obtains(self, image: str) -> bool:
+        """Whether it has it, maybe from its registry by now."""
+        return self.has(image) or not self._done(("docker", "pull", "--quiet", image), COMMAND, {}).returncode
 
     def forget(self, image: str) -> None:
         """An engine of our own is thrown away whole."""
@@ -71,6 +72,17 @@ class Engine:
             env=self.environment,
             **options,  # type: ignore[call-overload]
         )
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """For one of our own: its path is short, as it holds a socket."""
+    made = Path(tempfile.mkdtemp(prefix="brim-docker-"))
+    try:
+        (made / "images").mkdir()
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 @contextmanager

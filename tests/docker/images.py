@@ -3,6 +3,7 @@ a package's nats-server, and what is built from Go modules."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,22 +11,39 @@ from pathlib import Path
 from shared.nats_server import binary
 from tests.docker import programs
 from tests.docker.engine import Engine
+from tests.docker.stand_in import image as stand_in
 from tests.jaeger import running as jaeger
 from tests.prometheus import running as prometheus
 from tests.real.golang import Missing
 
 ELF_HEADERS = 4096  # bytes, in which a program names its loader
+K3S = "BRIM_TEST_K3S_IMAGE"
+ENVIRONMENT = (Path(__file__).parents[2] / ".env").read_text(encoding="utf-8")
 Maker = Callable[[Engine, str, Path], None]
 
 
 def provide(engine: Engine, image: str, folder: Path) -> None:
     """Returns when the engine has it. folder: an empty one. Raises Missing where it can be neither pulled nor made."""
-    if engine.has(image) or engine.pulled(image):
+    if engine.obtains(image):
         return
     make = _MAKERS.get(image.rpartition(":")[0])
     if make is None or not engine.own:
         raise Missing(f"the engine has no {image} and cannot pull it")
     make(engine, image, folder)
+
+
+def k3s(engine: Engine, folder: Path) -> str:
+    """The image of K3s to test with: the one that BRIM_TEST_K3S_IMAGE names, else compose.yaml's, else, in an engine of
+    our own that cannot pull that, one that stands in for it. folder: as for `provide`. Raises Missing."""
+    if named := os.environ.get(K3S):
+        provide(engine, named, folder)
+        return named
+    usual = next(line.partition("=")[2] for line in ENVIRONMENT.splitlines() if line.startswith("K3S_IMAGE="))
+    if engine.obtains(usual):
+        return usual
+    if not engine.own:
+        raise Missing(f"the engine has no {usual} and cannot pull it; {K3S} may name another image of K3s")
+    return stand_in.make(engine, folder)
 
 
 def _python(engine: Engine, image: str, folder: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from tests.real import golang
-from tests.real.control_plane import HOST, Program, free_port
+from tests.real.program import HOST, Program, free_port
 from tests.real.waiting import until
 
 MODULE = Path(__file__).with_name("module")

@@ -1,6 +1,6 @@
 """The programs of a real control plane: found where the envtest convention puts them, or built once from their modules.
 
-    python -m tests.real.binaries [--jobs N]    builds what is missing, which takes minutes; prints the folder
+    python -m tests.real.binaries [--jobs N] [NAME …]    builds what is missing, which takes minutes; prints the folder
 
 It ends with 1 where something is missing and cannot be built, and says what.
 
@@ -52,11 +52,12 @@ def cache() -> Path:
     return golang.cache(MODULE, f"kubernetes-{version()}")
 
 
-def find() -> Binaries:
-    """Raises Missing."""
+def find(*names: str) -> Binaries:
+    """Those with these names, or all. Raises Missing."""
+    names = names or tuple(PACKAGES)
     folders = [Path(folder) for folder in (os.environ.get("KUBEBUILDER_ASSETS"), cache()) if folder]
-    found = {name: path for name in PACKAGES if (path := _in(folders, name)) is not None}
-    if missing := [name for name in PACKAGES if name not in found]:
+    found = {name: path for name in names if (path := _in(folders, name)) is not None}
+    if missing := [name for name in names if name not in found]:
         where = " and ".join(map(str, folders))
         raise Missing(f"no {', '.join(missing)} in {where}: `{BUILD}` builds them where Go is, once, in some minutes")
     return Binaries(found)
@@ -66,15 +67,16 @@ def _in(folders: list[Path], name: str) -> Path | None:
     return next((path for folder in folders if os.access(path := folder / name, os.X_OK)), None)
 
 
-def build(say: Callable[[str], None], jobs: int = 1) -> Binaries:
-    """Build what `find` does not find. jobs: compilers at once. Raises Missing where Go is not there, or fails."""
+def build(say: Callable[[str], None], *names: str, jobs: int = 1) -> Binaries:
+    """Build what `find` does not find of these, or of all. jobs: compilers at once. Raises Missing where Go is not
+    there, or fails."""
     folder = cache()
     folders = [Path(assets)] if (assets := os.environ.get("KUBEBUILDER_ASSETS")) else []
-    for name, package in PACKAGES.items():
+    for name in names or PACKAGES:
         if _in([*folders, folder], name) is None:
-            say(f"building {name} from {package} …")
-            golang.build(MODULE, package, folder / name, stamps=_stamps(), jobs=jobs)
-    return find()
+            say(f"building {name} from {PACKAGES[name]} …")
+            golang.build(MODULE, PACKAGES[name], folder / name, stamps=_stamps(), jobs=jobs)
+    return find(*names)
 
 
 def _stamps() -> str:
@@ -87,10 +89,13 @@ def _stamps() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.real.binaries", description=__doc__)
     parser.add_argument("--jobs", type=int, default=1, help="compilers at once")
-    jobs = parser.parse_args().jobs
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these of {', '.join(PACKAGES)}")
+    asked = parser.parse_args()
+    if unknown := set(asked.names) - set(PACKAGES):
+        parser.error(f"no program {', '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing half-built stays, no compiler goes on
     try:
-        found = build(lambda line: print(line, file=sys.stderr, flush=True), jobs)
+        found = build(lambda line: print(line, file=sys.stderr, flush=True), *asked.names, jobs=asked.jobs)
     except Missing as error:
         print(error, file=sys.stderr)
         return 1

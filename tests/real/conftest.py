@@ -8,37 +8,36 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.real import binaries
-from tests.real.binaries import Binaries
+from tests.real import members as providers
 from tests.real.control_plane import ControlPlane
+from tests.real.golang import Missing
 from tests.real.machines import clear
+from tests.real.members import Make
 
 Planes = list[ControlPlane]
 
 
 @pytest.fixture(scope="session")
-def programs() -> Binaries:
-    """Skips what needs them where they are not."""
+def make() -> Iterator[Make]:
+    """Skips what needs control planes where nobody can run them."""
     try:
-        return binaries.find()
-    except binaries.Missing as missing:
+        with providers.provided() as found:
+            yield found
+    except Missing as missing:
         pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="module")
-def plane(programs: Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+def plane(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """For the tests of a module, which keep apart by namespaces."""
-    with ControlPlane(programs, "contract", tmp_path_factory.mktemp("contract")) as running:
+    with make("contract", tmp_path_factory.mktemp("contract")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def members(programs: Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planes]:
+def members(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planes]:
     with ExitStack() as stack:
-        yield [
-            stack.enter_context(ControlPlane(programs, name, tmp_path_factory.mktemp(name)))
-            for name in ("one", "two", "three")
-        ]
+        yield [stack.enter_context(make(name, tmp_path_factory.mktemp(name))) for name in ("one", "two", "three")]
 
 
 @pytest.fixture

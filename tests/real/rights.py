@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import urllib.error
 from pathlib import Path
 
 import yaml
 
 from tests.deploy.rights import documents
-from tests.real.control_plane import CA, CERTIFICATES, ControlPlane, call
+from tests.real.control_plane import ControlPlane, call, exists
 from tests.real.waiting import until
 
 RBAC = "rbac.authorization.k8s.io"
 IN_FORCE = 60.0  # seconds
 EXECUTOR = "system:serviceaccount:brim:brim-executor"
-CERTIFIED = "one"  # whom client-1.pem names
+CERTIFIED = "one"  # who has a certificate
 HALVES = (
     ("ClusterRoleBinding", "ClusterRole", "brim-inventory", ""),
     ("RoleBinding", "Role", "brim-inventory", "kube-system"),
@@ -49,15 +47,6 @@ def grant(plane: ControlPlane, *files: str) -> None:
             call(plane, "POST", path, document)
 
 
-def exists(plane: ControlPlane, path: str) -> bool:
-    try:
-        call(plane, "GET", path)
-    except urllib.error.HTTPError as error:
-        error.close()
-        return False
-    return True
-
-
 def account(plane: ControlPlane, service: str, folder: Path) -> Path:
     """A kubeconfig whose context `ctx` is a service's account, by a token of its own in a file."""
     (folder / "token").write_text(token(plane, service))
@@ -70,9 +59,9 @@ def token(plane: ControlPlane, service: str) -> str:
     return str(call(plane, "POST", path, asked)["status"]["token"])
 
 
-def certified(plane: ControlPlane, folder: Path, name: str = "client-1") -> Path:
-    """By a client certificate in a file; client-1 is the user `one`, client-2 is `two`."""
-    shutil.copy(CERTIFICATES / f"{name}.pem", folder / "own.pem")
+def certified(plane: ControlPlane, folder: Path) -> Path:
+    """By the client certificate of CERTIFIED, in the file own.pem."""
+    (folder / "own.pem").write_text(plane.certificate(CERTIFIED))
     return kubeconfig(plane, folder, {"client-certificate": "own.pem", "client-key": "own.pem"})
 
 
@@ -91,10 +80,11 @@ def plugged(plane: ControlPlane, service: str, folder: Path, *, lasts: float = 3
     return kubeconfig(plane, folder, {"exec": run})
 
 
-def kubeconfig(plane: ControlPlane, folder: Path, user: dict[str, object], *, authority: Path = CA) -> Path:
-    """With the one context `ctx`. user: as kubeconfigs have it; authority: of the member's certificate."""
+def kubeconfig(plane: ControlPlane, folder: Path, user: dict[str, object], *, authority: Path | None = None) -> Path:
+    """With the one context `ctx`. user: as kubeconfigs have it; authority: another than the member's own."""
+    cluster = {"server": plane.url, "certificate-authority": str(authority or plane.authority)}
     document = {
-        "clusters": [{"name": "c", "cluster": {"server": plane.url, "certificate-authority": str(authority)}}],
+        "clusters": [{"name": "c", "cluster": cluster}],
         "users": [{"name": "u", "user": user}],
         "contexts": [{"name": "ctx", "context": {"cluster": "c", "user": "u"}}],
     }

@@ -10,7 +10,7 @@ from tests.contract.kubernetes.test_disruption_budgets import *  # noqa: F403
 from tests.contract.kubernetes.test_patching_objects import *  # noqa: F403
 from tests.contract.kubernetes.test_reading_objects import *  # noqa: F403
 from tests.contract.kubernetes.test_writing_objects import *  # noqa: F403
-from tests.real.control_plane import CA, ControlPlane
+from tests.real.control_plane import ControlPlane
 from tests.real.machines import add
 
 pytestmark = pytest.mark.real
@@ -28,4 +28,4 @@ def nodes(plane: ControlPlane) -> None:
 def a_real_one(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRIM_TEST_APISERVER_URL", plane.url)
     monkeypatch.setenv("BRIM_TEST_APISERVER_TOKEN", plane.token)
-    monkeypatch.setenv("BRIM_TEST_APISERVER_CA", str(CA))
+    monkeypatch.setenv("BRIM_TEST_APISERVER_CA", str(plane.authority))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
@@ -46,7 +45,7 @@ async def test_a_client_certificate_and_the_next_one(
     both(plane, tmp_path)
     async with connect(plane, certified(plane, tmp_path)) as client:
         await nodes(client)
-        shutil.copy(CERTIFICATES / "client-2.pem", tmp_path / "own.pem")
+        (tmp_path / "own.pem").write_text(plane.certificate("two"))
         later(monkeypatch, REREAD + 1)
         with pytest.raises(Refused, match='User "two" cannot list'):
             await nodes(client)

@@ -14,8 +14,8 @@ from shared.contracts.refs import ObjectRef
 from shared.errors import Refused
 from shared.kube import NODES, PODS, KubeObject, MemberClient
 from shared.units import DEFAULT_SCHEDULER, ECI_LABEL
-from tests.real.control_plane import ControlPlane, call
-from tests.real.rights import account, exists, grant
+from tests.real.control_plane import ControlPlane, call, exists
+from tests.real.rights import account, grant
 
 pytestmark = pytest.mark.real
 
