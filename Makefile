@@ -8,7 +8,7 @@ TEST_WORKERS ?= 4
 
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test test-package test-real test-k3s test-jaeger test-prometheus test-clients test-docker real-binaries wheel check format schema lock bench clean
+.PHONY: help install demo up test test-package test-real test-k3s test-kruise test-jaeger test-prometheus test-clients test-docker real-binaries wheel check format schema lock bench clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,11 @@ test-real: $(VENV)/.dev ## The contract and the scenarios against real Kubernete
 test-k3s: $(VENV)/.dev ## The same over K3s in containers (needs KWOK, and a Docker engine or root and dockerd)
 	@$(BIN)/python -m tests.real.binaries kwok || true
 	BRIM_TEST_MEMBERS=k3s $(BIN)/python -m pytest -m real tests/real
+
+test-kruise: $(VENV)/.dev ## Rollouts with a real Kruise Rollout, where KRUISE_ROLLOUTS and KRUISE_ROLLOUTS_CONFIG name one
+	@$(BIN)/python -m tests.real.binaries || true
+	unshare --map-root-user --net sh -c 'ip link set lo up && exec "$$@"' apart \
+		$(BIN)/python -m pytest -m real tests/real/test_kruise_contract.py tests/real/test_kruise_scenarios.py
 
 test-jaeger: $(VENV)/.dev ## Traces read back from a real Jaeger (needs Go; built once, in some minutes)
 	@$(BIN)/python -m tests.jaeger.running || true

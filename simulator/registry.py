@@ -13,6 +13,7 @@ from typing import Any
 from shared.clock import Clock, rfc3339
 from simulator import admission, defaults, managed_fields, patches, server_side_apply, statuses, validation
 from simulator.kruise import admission as kruise
+from simulator.kruise import validation as rollouts
 from simulator.managed_fields import Manager
 from simulator.objects import Object, deep, deleting, without_nulls
 from simulator.resources import CONTAINER_GROUPS, Catalogue, Resource
@@ -113,6 +114,7 @@ class Registry:
             obj.pop("status", None)
         if found := validation.faults(resource, self._defaulted(resource, obj)):
             raise statuses.invalid(resource, name, found)
+        rollouts.validate(self.store, resource, obj)
         if resource.kind == "Pod":
             admission.admit(self.store, obj)
             obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj)}
@@ -232,6 +234,7 @@ class Registry:
         found += validation.change_faults(resource, new, live)
         if found:
             raise statuses.invalid(resource, live["metadata"]["name"], found)
+        rollouts.validate(self.store, resource, new, live)
         if "generation" in live["metadata"] and _specified(resource, new) != _specified(resource, live):
             new["metadata"]["generation"] = live["metadata"]["generation"] + 1
         return new

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from simulator import objects
 from simulator.cluster import Cluster
 from simulator.controllers import deployment_status, pods, rollout
 from simulator.controllers.rollout import surge_and_unavailable
-from simulator.kruise import marks
+from simulator.kruise import marks, steps
 from simulator.objects import Object, deep
 from simulator.store import Change
 
@@ -67,8 +65,8 @@ def reconcile(cluster: Cluster, key: tuple[str, str]) -> None:
     new = min(matching, key=_birth, default=None)
     old = [rs for rs in sets if new is None or objects.uid(rs) != objects.uid(new)]
     partition = marks.wanted_new(deployment)
-    if partition is not None:
-        _hold(cluster, deployment, new, old, partition)
+    if partition is not None and not marks.stands_still(deployment):
+        _hold(cluster, deployment, new, old, steps.batch_size(partition, deployment["spec"]["replicas"]))
     elif deployment["spec"].get("paused") or _was_scaled(deployment, sets):
         if new is not None:
             new = _renew(cluster, deployment, new, old)
@@ -192,18 +190,16 @@ def _shrink_old(
     new: Object,
     old: list[Object],
     least_available: int,
-    least_old: int = 0,
-    beside: Sequence[Object] = (),
+    least_old: int | None = None,
 ) -> None:
     """Unavailable old pods go first, then available ones as far as the minimum allows.
 
-    least_old: so many of them stay in all. beside: other sets that serve.
+    least_old: so many of them stay in all, for one that Kruise holds: there the youngest templates go first.
     """
-    others = sum(map(_available, beside))
     live = sorted((rs for rs in old if _size(rs) > 0), key=_birth)
     new_unavailable = _size(new) - _available(new)
-    budget = sum(map(_size, live)) + _size(new) + others - least_available - new_unavailable
-    budget = min(budget, sum(map(_size, live)) - least_old)
+    budget = sum(map(_size, live)) + _size(new) - least_available - new_unavailable
+    budget = min(budget, sum(map(_size, live)) - (least_old or 0))
     if not live or budget <= 0:
         return
     targets = {objects.name(rs): _size(rs) for rs in live}
@@ -212,9 +208,9 @@ def _shrink_old(
         if down > 0:
             targets[objects.name(replicaset)] -= down
             budget -= down
-    spare = sum(map(_available, live)) + _available(new) + others - least_available
-    spare = min(spare, sum(targets.values()) - least_old)
-    for replicaset in live:
+    spare = sum(map(_available, live)) + _available(new) - least_available
+    spare = min(spare, sum(targets.values()) - (least_old or 0))
+    for replicaset in live if least_old is None else sorted(live, key=_revision, reverse=True):
         down = max(0, min(spare, targets[objects.name(replicaset)]))
         targets[objects.name(replicaset)] -= down
         spare -= down
@@ -235,36 +231,41 @@ def _recreate(cluster: Cluster, deployment: Object, new: Object | None, old: lis
         _resize(cluster, deployment, new, deployment["spec"]["replicas"])
 
 
-def _hold(cluster: Cluster, deployment: Object, new: Object | None, old: list[Object], partition: int) -> None:
-    """So many pods of the new template and no more, as Kruise's own controller of Deployments keeps them.
+def _hold(cluster: Cluster, deployment: Object, new: Object | None, old: list[Object], size: int) -> None:
+    """size: so many pods of the new template and no more, as Kruise's own controller of Deployments keeps them.
 
-    The rest are of the stable template; what is left of templates in between goes.
+    The rest are of older templates, whichever they are: those of the youngest make way first. A new template that has
+    more pods than it is to have, because it came back, keeps them.
     """
     new = _renew(cluster, deployment, new, old)
     wanted = deployment["spec"]["replicas"]
     surge, unavailable = surge_and_unavailable(deployment)
-    size = min(partition, wanted)
-    stable = _stable(deployment, old)
-    between = [rs for rs in old if rs is not stable and _size(rs) > 0]
-    room = wanted + surge - _size(new) - sum(map(_size, old))
-    if _size(new) > size:
-        _resize(cluster, deployment, new, size)
+    live = [rs for rs in old if _size(rs) > 0]
+    least_old = wanted - max(size, _size(new))
+    before = sum(map(_size, live))
+    room = wanted + surge - _size(new) - before
+    if _was_scaled(deployment, [*live, new]):
+        _share_out(cluster, deployment, [*live, new])
+    elif _size(new) > wanted:
+        _resize(cluster, deployment, new, wanted)
     elif _size(new) < size and room > 0:
         _resize(cluster, deployment, new, _size(new) + min(room, size - _size(new)))
-    elif stable is not None and _size(stable) < wanted - size and room > 0:
-        _resize(cluster, deployment, stable, _size(stable) + min(room, wanted - size - _size(stable)))
-    elif between:
-        kept = [stable] if stable is not None else []
-        _shrink_old(cluster, deployment, new, between, wanted - unavailable, beside=kept)
-    elif stable is not None and _size(stable) > wanted - size:
-        _shrink_old(cluster, deployment, new, [stable], wanted - unavailable, least_old=wanted - size)
+    elif live and before < least_old:
+        largest = min(live, key=lambda rs: (-_size(rs), _birth(rs)))
+        _resize(cluster, deployment, largest, _size(largest) + least_old - before)
+    elif before > least_old:
+        _shrink_old(cluster, deployment, new, live, wanted - unavailable, least_old)
 
 
-def _stable(deployment: Object, old: list[Object]) -> Object | None:
-    """The ReplicaSet that the rollout goes back to; without the mark, the oldest that has pods."""
-    stable = objects.labels(deployment).get(marks.STABLE)
-    found = [rs for rs in old if objects.labels(rs).get("pod-template-hash") == stable]
-    return found[0] if found else min((rs for rs in old if _size(rs) > 0), key=_birth, default=None)
+def _share_out(cluster: Cluster, deployment: Object, sets: list[Object]) -> None:
+    """A Deployment that Kruise holds was scaled: each of its sets by its size; there is no surge then."""
+    wanted = deployment["spec"]["replicas"]
+    growing = wanted > sum(map(_size, sets))
+    live = sorted(sets, key=_birth, reverse=growing)
+    live.sort(key=_size, reverse=True)
+    sizes = [rollout.SetSize(_size(rs), int(objects.annotations(rs).get(DESIRED, 0))) for rs in live]
+    for replicaset, size in zip(live, rollout.proportional(sizes, wanted, 0), strict=True):
+        _resize(cluster, deployment, replicaset, size)
 
 
 # -- the new ReplicaSet

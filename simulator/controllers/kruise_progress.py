@@ -20,6 +20,9 @@ _UPGRADING: Final = "Rollout is in step({index}/{count}), and upgrade workload t
 _PAUSED: Final = "Rollout has been paused, you can resume it by kube-cli"
 _FINALISING: Final = "Rollout has been completed and some closing work is being done"
 _BACK: Final = "The workload has been rolled back and the rollout process will be canceled"
+_CANCEL_EVENT: Final = "workload has been rollback, then rollout is canceled"
+_RESTART_EVENT: Final = "workload continuous publishing canaryRevision, then restart publishing"
+_IN_PROGRESS: Final = "Rollout is in Progressing"
 _OVERTAKEN: Final = "new version releasing detected in the progress of blue-green release, please rollback first"
 
 
@@ -36,6 +39,12 @@ def new_revision_of(holder: str) -> str:
 def index_after(index: int, count: int) -> int:
     """Of the step that follows; −1 where none does."""
     return index + 1 if index < count else -1
+
+
+def reason_of(status: Object) -> str:
+    """Of the condition Progressing."""
+    conditions: list[Object] = status.get("conditions") or []
+    return next((str(one.get("reason", "")) for one in conditions if one["type"] == "Progressing"), "")
 
 
 class Progress:
@@ -57,7 +66,9 @@ class Progress:
     def advance(self) -> Object:
         """The Rollout's new status."""
         new = kruise_styles.revision_of(self._cluster, self._shelf, self._workload)
-        progressing = self._status.get("phase") == "Progressing" and "finalisingStep" not in self._told
+        progressing = self._under_way and "finalisingStep" not in self._told
+        if progressing and reason_of(self._status) == "Paused" and self._paused():
+            return self._said()  # it also stays where it is if its template goes back meanwhile
         if new == self._stable:
             return self._undo()
         if self._rollout["spec"]["strategy"].get("paused") and progressing:
@@ -72,10 +83,14 @@ class Progress:
         return self._said()
 
     @property
+    def _under_way(self) -> bool:
+        return bool(self._status.get("phase") == "Progressing")
+
+    @property
     def _stable(self) -> str:
         """What it goes back to: once all steps are through, that is the version that they brought."""
         through = "finalisingStep" in self._told and self._told.get("currentStepState") == "Completed"
-        return str(self._told.get(self._revision if through else "stableRevision", ""))
+        return str(self._told.get(self._revision if through or not self._under_way else "stableRevision", ""))
 
     def _paused(self) -> bool:
         if not self._rollout["spec"]["strategy"].get("paused"):
@@ -85,6 +100,8 @@ class Progress:
 
     def _begin(self, new: str) -> None:
         stable = self._stable
+        if self._under_way:
+            self._event(_RESTART_EVENT)
         self._told = {
             "observedWorkloadGeneration": self._workload["metadata"].get("generation", 1),
             "stableRevision": stable,
@@ -99,7 +116,6 @@ class Progress:
             labels = {**objects.labels(self._workload), marks.STABLE: stable}
             labelled = objects.with_meta(self._workload, labels=labels)
             self._workload = kruise_styles.write(self._cluster, self._shelf, self._workload, labelled)
-        self._event(f"start upgrade to revision {new}")
 
     def _event(self, message: str) -> None:
         self._cluster.event(self._rollout, SOURCE, "Progressing", message)
@@ -218,6 +234,9 @@ class Progress:
     def _undo(self) -> Object:
         """The template is the stable one again: everything goes back to it at once."""
         self._reason, self._message = CANCELLING, _BACK
+        if reason_of(self._status) != CANCELLING:
+            self._event(_CANCEL_EVENT)
+        self._told[self._revision] = self._stable
         self._told["finalisingStep"] = "ResumeWorkload"
         self._hand.release(self._workload)
         self._hand.tidy()
@@ -227,7 +246,8 @@ class Progress:
         now = self._cluster.now()
         conditions = [one for one in self._status.get("conditions") or [] if one["type"] != "Succeeded"]
         message = self._message or self._place("Rollout is in step({index}/{count})")
-        conditions = objects.set_condition(conditions, "Progressing", "True", now, self._reason, message)
+        detail = _IN_PROGRESS if self._reason == "InRolling" and message != _OVERTAKEN else message
+        conditions = objects.set_condition(conditions, "Progressing", "True", now, self._reason, detail)
         return {
             **self._status,
             "phase": "Progressing",

@@ -12,19 +12,26 @@ from typing import Final
 from simulator import objects
 from simulator.cluster import Cluster
 from simulator.controllers import kruise_styles
-from simulator.controllers.kruise_progress import CANCELLING, NAME, Progress, holder_of, index_after, new_revision_of
+from simulator.controllers.kruise_progress import (
+    CANCELLING,
+    NAME,
+    Progress,
+    holder_of,
+    index_after,
+    new_revision_of,
+    reason_of,
+)
 from simulator.kruise import admission, marks, steps
 from simulator.objects import Object
 from simulator.store import Change, Key
 
 _COMPLETED: Final = "Rollout progressing has been completed"
+_TERMINATING: Final = "Rollout is in terminating"
 _CANCELED: Final = "Rollout progressing has been canceled"
 
 
 def install(cluster: Cluster) -> None:
     def on_rollout(change: Change) -> None:
-        if change.type == "DELETED":
-            _release(cluster, change.object)
         cluster.queue.add(NAME, (objects.namespace(change.object), objects.name(change.object)))
 
     def on_workload(shelf: str) -> Callable[[Change], None]:
@@ -44,14 +51,47 @@ def install(cluster: Cluster) -> None:
 
 def reconcile(cluster: Cluster, key: Key) -> None:
     rollout = cluster.store.get(marks.SHELF, *key)
-    if rollout is None or objects.deleting(rollout):
+    if rollout is None:
         return
+    if objects.deleting(rollout):
+        _terminate(cluster, rollout)
+        return
+    rollout = _take_charge(cluster, rollout)
     status = _next(cluster, rollout, dict(objects.status(rollout)))
     status["observedGeneration"] = rollout["metadata"].get("generation", 1)
-    status = _with_step(status, holder_of(rollout))
+    _say(cluster, key, _with_step(status, holder_of(rollout)))
+
+
+def _say(cluster: Cluster, key: Key, status: Object) -> None:
     current = cluster.store.get(marks.SHELF, *key)
     if current is not None and objects.status(current) != status:
         cluster.store.update(marks.SHELF, {**current, "status": status})
+
+
+def _take_charge(cluster: Cluster, rollout: Object) -> Object:
+    """It does not go without its controller; and only a workload with the label comes before its admission."""
+    shelf, workload = _workload(cluster, rollout)
+    if workload is not None and marks.TYPE not in objects.labels(workload):
+        labels = {**objects.labels(workload), marks.TYPE: marks.TYPES[shelf]}
+        kruise_styles.write(cluster, shelf, workload, objects.with_meta(workload, labels=labels))
+    finalizers = rollout["metadata"].get("finalizers") or []
+    if marks.FINALIZER in finalizers:
+        return rollout
+    return cluster.store.update(marks.SHELF, objects.with_meta(rollout, finalizers=[*finalizers, marks.FINALIZER]))
+
+
+def _terminate(cluster: Cluster, rollout: Object) -> None:
+    """In the middle, the workload is let go first."""
+    key = (objects.namespace(rollout), objects.name(rollout))
+    if _release(cluster, rollout):
+        status = {**objects.status(rollout), "phase": "Terminating"}
+        conditions = objects.set_condition(
+            status.get("conditions") or [], "Terminating", "True", cluster.now(), "InTerminating", _TERMINATING
+        )
+        _say(cluster, key, {**status, "conditions": conditions})
+        return
+    finalizers = [one for one in rollout["metadata"].get("finalizers") or [] if one != marks.FINALIZER]
+    cluster.store.update(marks.SHELF, objects.with_meta(rollout, finalizers=finalizers))
 
 
 def _with_step(status: Object, holder: str) -> Object:
@@ -68,36 +108,28 @@ def _workload(cluster: Cluster, rollout: Object) -> tuple[str, Object | None]:
     return shelf, cluster.store.get(shelf, objects.namespace(rollout), marks.workload_name(rollout))
 
 
-def _release(cluster: Cluster, rollout: Object) -> None:
-    """The Rollout goes, or is switched off, in the middle: the workload rolls on by itself."""
+def _release(cluster: Cluster, rollout: Object) -> bool:
+    """The Rollout goes, or is switched off: whether that was in the middle. Then the workload rolls on by itself."""
     shelf, workload = _workload(cluster, rollout)
-    if workload is not None and marks.in_progress(workload):
-        hand = kruise_styles.hand_of(cluster, rollout, shelf)
-        hand.release(workload)
-        hand.tidy()
+    if workload is None or not marks.in_progress(workload):
+        return False
+    hand = kruise_styles.hand_of(cluster, rollout, shelf)
+    hand.release(workload)
+    hand.tidy()
+    return True
 
 
 def _next(cluster: Cluster, rollout: Object, status: Object) -> Object:
     shelf, workload = _workload(cluster, rollout)
     if rollout["spec"].get("disabled"):
-        _release(cluster, rollout)
-        return {**_without_steps(status), "phase": "Disabled", "message": "Rollout is disabled"}
-    if fault := _fault(rollout, shelf):
-        return {**_without_steps(status), "phase": "Initial", "message": fault}
+        if _release(cluster, rollout):
+            return {**status, "phase": "Disabling", "message": "Disabling rollout, release resources"}
+        return {**status, "phase": "Disabled", "message": "Rollout is disabled"}
     if workload is None:
-        return {**_without_steps(status), "phase": "Initial", "message": "Workload Not Found"}
+        return {"phase": "Initial", "message": "Workload Not Found"}
     if not marks.in_progress(workload):
         return _at_rest(cluster, rollout, shelf, workload, status)
     return Progress(cluster, rollout, shelf, workload, status).advance()
-
-
-def _fault(rollout: Object, shelf: str) -> str:
-    """What Kruise's admission refuses, which nothing but this status tells here."""
-    if not shelf:
-        return "WorkloadRef kind is not supported"
-    if steps.style_of(rollout) == "blueGreen" and shelf not in steps.BLUE_GREEN:
-        return "WorkloadRef kind is not supported for bluegreen style"
-    return ""
 
 
 def _without_steps(status: Object) -> Object:
@@ -106,14 +138,15 @@ def _without_steps(status: Object) -> Object:
 
 
 def _at_rest(cluster: Cluster, rollout: Object, shelf: str, workload: Object, status: Object) -> Object:
-    """Healthy: what runs now is what counts as stable."""
+    """Healthy: what runs now is what a next rollout goes back to."""
     holder = holder_of(rollout)
     told = dict(status.get(holder) or {})
-    message = str(status.get("message") or "rollout is healthy")
+    running = kruise_styles.revision_of(cluster, shelf, workload)
+    message = str(status.get("message")) if status.get("phase") == "Healthy" else "rollout is healthy"
     conditions = status.get("conditions") or []
     if status.get("phase") == "Progressing":
-        canceled = _reason(conditions) == CANCELLING
-        if (canceled or told.get("currentStepState") == "Completed") and not _settled(shelf, workload):
+        canceled = reason_of(status) == CANCELLING
+        if not canceled and told.get("currentStepState") == "Completed" and not _settled(shelf, workload):
             return status
         kruise_styles.hand_of(cluster, rollout, shelf).tidy()
         message, now = _CANCELED if canceled else _COMPLETED, cluster.now()
@@ -125,16 +158,12 @@ def _at_rest(cluster: Cluster, rollout: Object, shelf: str, workload: Object, st
             "currentStepIndex": count,
             "nextStepIndex": index_after(count, count),
             "currentStepState": "Completed",
+            **({"stableRevision": running} if shelf != marks.DEPLOYMENTS else {}),
         }
         message = "workload deployment is completed"
-    stable = kruise_styles.revision_of(cluster, shelf, workload)
     told.pop("finalisingStep", None)
-    told |= {"stableRevision": stable, new_revision_of(holder): stable}
+    told[new_revision_of(holder)] = running
     return {**_without_steps(status), "phase": "Healthy", "message": message, "conditions": conditions, holder: told}
-
-
-def _reason(conditions: list[Object]) -> str:
-    return next((str(one.get("reason", "")) for one in conditions if one["type"] == "Progressing"), "")
 
 
 def _settled(shelf: str, workload: Object) -> bool:

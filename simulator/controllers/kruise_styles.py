@@ -52,7 +52,8 @@ def total_of(shelf: str, workload: Object) -> int:
 def revision_of(cluster: Cluster, shelf: str, workload: Object) -> str:
     """What tells the workload's present template apart."""
     if shelf != marks.DEPLOYMENTS:
-        return objects.name(revisions.current(cluster, workload)[0]).rpartition("-")[2]
+        name = objects.name(revisions.current(cluster, workload)[0])
+        return name if shelf == marks.STATEFULSETS else name.rpartition("-")[2]
     template = workload["spec"]["template"]
     for replicaset in pods.claimed(cluster, workload, "replicasets.apps"):
         if pods.template_matches(replicaset["spec"]["template"], template):
@@ -61,7 +62,7 @@ def revision_of(cluster: Cluster, shelf: str, workload: Object) -> str:
 
 
 def _is_of(pod: Object, revision: str) -> bool:
-    labels = objects.labels(pod)
+    labels, revision = objects.labels(pod), revision.rpartition("-")[2]
     return revision in (labels.get("pod-template-hash"), labels.get(revisions.HASH, "").rpartition("-")[2])
 
 
@@ -93,7 +94,7 @@ class _Partition:
 
     def hold(self, workload: Object, replicas: int | str, revision: str) -> Object:
         total = total_of(self._shelf, workload)
-        held = partition.held(self._shelf, workload, self.size(replicas, total), total, revision)
+        held = partition.held(self._shelf, workload, replicas, total, revision)
         return write(self._cluster, self._shelf, workload, held)
 
     def new_pods(self, workload: Object, revision: str) -> list[Object]:

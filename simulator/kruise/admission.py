@@ -28,7 +28,7 @@ def rollout_of(store: Store, shelf: str, namespace: str, name: str) -> Object | 
 
 def admit(store: Store, shelf: str, live: Object, new: Object) -> None:
     """`new` is changed in place."""
-    if shelf not in _HOLDS:
+    if shelf not in _HOLDS or marks.TYPE not in objects.labels(new):
         return
     changed = live["spec"].get("template") != new["spec"].get("template")
     under_way = marks.in_progress(new)
@@ -38,7 +38,7 @@ def admit(store: Store, shelf: str, live: Object, new: Object) -> None:
     if rollout is None:
         return
     if under_way and shelf == marks.DEPLOYMENTS:
-        _keep(new)
+        _keep(new, changed)
     if not changed:
         return
     if not new["spec"].get("replicas", 1):
@@ -48,18 +48,23 @@ def admit(store: Store, shelf: str, live: Object, new: Object) -> None:
     _HOLDS[shelf](new)
 
 
-def _keep(new: Object) -> None:
-    """Nobody resumes a Deployment in mid-rollout but its Rollout, or lets its own controller roll it out."""
+def _keep(new: Object, changed: bool) -> None:
+    """Nobody resumes a Deployment in mid-rollout but its Rollout, or lets its own controller roll it out. changed: its
+    template, so that it stands still until its Rollout begins anew."""
     if marks.ORIGINAL in objects.annotations(new):
         return
     new["spec"]["paused"] = True
+    if marks.wanted_new(new) is None:
+        return
+    held = json.loads(objects.annotations(new)[marks.STRATEGY])
     strategy = new["spec"].get("strategy") or {}
-    if marks.wanted_new(new) is not None and strategy.get("type") != "Recreate":
-        held = json.loads(objects.annotations(new)[marks.STRATEGY])
+    if strategy.get("type") != "Recreate":
         if rolling := strategy.get("rollingUpdate"):
             held["rollingUpdate"] = rolling  # it may change meanwhile
-        new["metadata"]["annotations"][marks.STRATEGY] = json.dumps(held, sort_keys=True)
         new["spec"]["strategy"] = {"type": "Recreate"}
+    if changed:
+        held["paused"] = True
+    new["metadata"]["annotations"][marks.STRATEGY] = json.dumps(held, sort_keys=True)
 
 
 def _deployment(new: Object) -> None:

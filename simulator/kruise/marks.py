@@ -22,6 +22,16 @@ WORKLOADS: Final = {  # (kind, group) → shelf
     ("DaemonSet", "apps.kruise.io"): ADVANCED_DAEMONSETS,
 }
 
+TYPES: Final = {
+    DEPLOYMENTS: "deployment",
+    STATEFULSETS: "statefulset",
+    DAEMONSETS: "daemonset",
+    CLONESETS: "cloneset",
+    ADVANCED_DAEMONSETS: "daemonset",
+}
+
+FINALIZER: Final = "rollouts.kruise.io/rollout"
+TYPE: Final = "rollouts.kruise.io/workload-type"  # a label: only what has it comes before Kruise's admission
 IN_PROGRESS: Final = "rollouts.kruise.io/in-progressing"
 STABLE: Final = "rollouts.kruise.io/stable-revision"  # a label: the revision that a rollout goes back to
 STRATEGY: Final = "rollouts.kruise.io/deployment-strategy"  # of a Deployment in partition style
@@ -48,9 +58,16 @@ def in_progress(workload: Object) -> bool:
     return IN_PROGRESS in objects.annotations(workload)
 
 
-def wanted_new(deployment: Object) -> int | None:
-    """How many pods of a Deployment are to be of its new template; None where no rollout holds it."""
-    return _number(objects.annotations(deployment).get(STRATEGY), "partition")
+def wanted_new(deployment: Object) -> int | str | None:
+    """How many pods of a Deployment, or which share of them, are to be of its new template; None where no rollout holds
+    it."""
+    found = _read(objects.annotations(deployment).get(STRATEGY)).get("partition")
+    return found if isinstance(found, int | str) else None
+
+
+def stands_still(deployment: Object) -> bool:
+    """Its template changed in the middle of a rollout, which has not begun anew yet."""
+    return _read(objects.annotations(deployment).get(STRATEGY)).get("paused") is True
 
 
 def rolling_held(deployment: Object) -> Object | None:

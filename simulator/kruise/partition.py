@@ -7,13 +7,18 @@ from collections.abc import Callable
 from typing import Final
 
 from simulator import objects
-from simulator.kruise import marks
+from simulator.kruise import marks, steps
 from simulator.objects import Object
 
+_DEFAULT: Final = {"maxSurge": "25%", "maxUnavailable": "25%"}
 
-def held(shelf: str, workload: Object, size: int, total: int, revision: str) -> Object:
-    """size: pods that are to be of the new template, of so many in all."""
-    new = _HELD[shelf](workload, size, max(0, total - size), revision)
+
+def held(shelf: str, workload: Object, replicas: int | str, total: int, revision: str) -> Object:
+    """replicas: pods that are to be of the new template, of so many in all, as the step has it."""
+    if shelf == marks.DEPLOYMENTS:
+        new = _deployment(workload, replicas)
+    else:
+        new = _HELD[shelf](workload, max(0, total - steps.batch_size(replicas, total)), revision)
     return marks.with_generation(new, workload)
 
 
@@ -22,31 +27,34 @@ def released(shelf: str, workload: Object) -> Object:
     return marks.with_generation(_RELEASED[shelf](marks.without_marks(workload), workload), workload)
 
 
-def _deployment(workload: Object, size: int, kept: int, revision: str) -> Object:
+def _deployment(workload: Object, replicas: int | str) -> Object:
     """Its pods are counted by the new ones. Kubernetes' own controller is to leave it alone: it is paused, and its
     strategy is one that says nothing of bounds."""
     strategy = workload["spec"].get("strategy") or {}
-    rolling = strategy.get("rollingUpdate") or marks.rolling_held(workload)
-    held = {"rollingStyle": "Partition", "partition": size, **({"rollingUpdate": rolling} if rolling else {})}
+    rolling = strategy.get("rollingUpdate") or marks.rolling_held(workload) or _DEFAULT
+    before = marks.wanted_new(workload)
+    if before is not None and not marks.stands_still(workload) and steps.reaches(before, replicas):
+        replicas = before
+    held = {"rollingStyle": "Partition", "partition": replicas, "rollingUpdate": rolling}
     new = objects.with_annotations(workload, **{marks.STRATEGY: json.dumps(held, sort_keys=True)})
     new = objects.with_meta(new, labels={**objects.labels(new), marks.CONTROLLED: "true"})
     return objects.with_spec(new, paused=True, strategy={"type": "Recreate"})
 
 
-def _statefulset(workload: Object, size: int, kept: int, revision: str) -> Object:
+def _statefulset(workload: Object, kept: int, revision: str) -> Object:
     return _rolling(workload, partition=kept)
 
 
-def _cloneset(workload: Object, size: int, kept: int, revision: str) -> Object:
+def _cloneset(workload: Object, kept: int, revision: str) -> Object:
     return _strategy(workload, partition=kept, paused=False)
 
 
-def _daemonset(workload: Object, size: int, kept: int, revision: str) -> Object:
+def _daemonset(workload: Object, kept: int, revision: str) -> Object:
     control = json.dumps({"partition": str(kept), "batch-revision": revision})
     return _strategy(objects.with_annotations(workload, **{marks.DAEMON_CONTROL: control}), type="OnDelete")
 
 
-def _advanced(workload: Object, size: int, kept: int, revision: str) -> Object:
+def _advanced(workload: Object, kept: int, revision: str) -> Object:
     return _rolling(workload, partition=kept, paused=False)
 
 
@@ -72,8 +80,7 @@ def _free_daemonset(workload: Object, marked: Object) -> Object:
     return _strategy(workload, type=objects.annotations(marked).get(marks.DAEMON_ORIGINAL, "RollingUpdate"))
 
 
-_HELD: Final[dict[str, Callable[[Object, int, int, str], Object]]] = {
-    marks.DEPLOYMENTS: _deployment,
+_HELD: Final[dict[str, Callable[[Object, int, str], Object]]] = {
     marks.STATEFULSETS: _statefulset,
     marks.CLONESETS: _cloneset,
     marks.DAEMONSETS: _daemonset,

@@ -11,6 +11,7 @@ from simulator.objects import Object
 Style = Literal["partition", "extra", "blueGreen"]
 
 _PERCENT: Final = re.compile(r"(\d+)%")
+_MANY: Final = 10_000_000
 BLUE_GREEN: Final = frozenset({marks.DEPLOYMENTS, marks.CLONESETS})  # Kruise can do no others in that style
 
 
@@ -44,6 +45,12 @@ def whole_size(replicas: int | str, total: int) -> int:
     match = _PERCENT.fullmatch(str(replicas))
     size = int(replicas) if match is None else -(-int(match[1]) * total // 100)
     return max(0, min(size, total))
+
+
+def reaches(before: int | str, replicas: int | str) -> bool:
+    """Whether a Deployment has such a batch already, as Kruise compares them: of very many pods, so that any share is
+    more than a count, and a count after a share is never come to."""
+    return whole_size(before, _MANY) >= whole_size(replicas, _MANY)
 
 
 def _is_part(replicas: int | str) -> bool:

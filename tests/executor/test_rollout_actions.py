@@ -35,10 +35,14 @@ def rollout(style: str = "canary") -> JsonObject:
     }
 
 
+def progressing(step: int, state: str, phase: str = "Progressing") -> JsonObject:
+    return {"phase": phase, "canaryStatus": {"currentStepIndex": step, "currentStepState": state}}
+
+
 class TestCore:
     @pytest.mark.parametrize(("style", "holder"), [("canary", "canaryStatus"), ("blueGreen", "blueGreenStatus")])
     def test_a_paused_step_can_be_approved(self, style: str, holder: str) -> None:
-        status = {holder: {"currentStepIndex": 2, "currentStepState": "StepPaused"}}
+        status = {"phase": "Progressing", holder: {"currentStepIndex": 2, "currentStepState": "StepPaused"}}
         live = {**rollout(style), "metadata": {"resourceVersion": "7"}, "status": status}
         assert rollouts.refusal(live) is None
         assert rollouts.approval(rollouts.step_of(live)) == {
@@ -51,8 +55,15 @@ class TestCore:
         [("StepUpgrade", "NotYetPaused"), ("StepReady", "NotPaused"), ("Completed", "NotPaused"), ("", "NotPaused")],
     )
     def test_nothing_else_can(self, state: str, code: str) -> None:
-        live = {**rollout(), "status": {"canaryStatus": {"currentStepIndex": 1, "currentStepState": state}}}
+        live = {**rollout(), "status": progressing(1, state)}
         assert rollouts.refusal(live) == (code, NOT_PAUSED)
+
+    @pytest.mark.parametrize("state", ["StepPaused", "StepUpgrade"])
+    @pytest.mark.parametrize("phase", ["Healthy", "Disabled"])
+    def test_one_that_was_undone_or_switched_off_waits_for_nobody(self, phase: str, state: str) -> None:
+        code, why = rollouts.refusal({**rollout(), "status": progressing(1, state, phase)}) or ("", "")
+        assert code == "NotPaused"
+        assert why == (f"nothing waits for an approval: it is {phase}" if state == "StepPaused" else NOT_PAUSED)
 
     def test_a_rollout_that_has_no_status_yet(self) -> None:
         assert rollouts.refusal(rollout()) == ("NotPaused", NOT_PAUSED)
@@ -81,7 +92,7 @@ class Fleet:
             yield client
 
     async def stand(self, member: str, step: int, state: str) -> None:
-        status = {"status": {"canaryStatus": {"currentStepIndex": step, "currentStepState": state}}}
+        status = {"status": progressing(step, state)}
         async with self._client(member) as client:
             await client.merge_patch(REF, status, subresource="status")
 

@@ -8,9 +8,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.real import kruise
 from tests.real import members as providers
 from tests.real.control_plane import ControlPlane
 from tests.real.golang import Missing
+from tests.real.kruise import Kruise
 from tests.real.machines import clear
 from tests.real.members import Make
 
@@ -23,6 +25,15 @@ def make() -> Iterator[Make]:
     try:
         with providers.provided() as found:
             yield found
+    except Missing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session", name="kruise")
+def found_kruise() -> Kruise:
+    """Skips what needs it where it is not."""
+    try:
+        return kruise.find()
     except Missing as missing:
         pytest.skip(str(missing))
 

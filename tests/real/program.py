@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from shared.nats_child import dying_with_us
@@ -16,11 +17,14 @@ LOG_LINES = 15  # of a log that an error shows
 
 
 class Program:
-    """One process, whose output goes to a file."""
+    """One process, whose output goes to a file. environment: beside the PATH, and a home in the folder."""
 
-    def __init__(self, name: str, command: list[str], folder: Path) -> None:
+    def __init__(
+        self, name: str, command: list[str], folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self._command = command
+        self._environment = environment or {}
         self._folder = folder
         self._log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -33,7 +37,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={"PATH": os.environ.get("PATH", ""), "HOME": str(self._folder)},
+                env={"PATH": os.environ.get("PATH", ""), "HOME": str(self._folder), **self._environment},
             )
 
     def check(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from simulator import objects
 from simulator.kruise import marks, steps
 from tests.simulator.harness import HandClock, cluster, nodes
 from tests.simulator.rollout_story import KINDS, ROLLOUTS, Story, rollout
@@ -91,10 +92,10 @@ async def test_a_newer_template_begins_anew() -> None:
         story.image("other")
         await driver.until(lambda: story.at == (1, "StepPaused"))
         story.approve()
-        await driver.until(lambda: story.at == (2, "StepPaused"))
+        await driver.until(lambda: story.at == (2, "StepPaused") and story.ready_of("image:1") == 5)
         story.image("new")
-        await story.paused_at(1, 1)
-        assert story.ready_of("other") == 0
+        await story.paused_at(1, 1, old=5)
+        assert story.ready_of("other") == 4, "old is old"
 
 
 async def test_scaling_in_the_middle_keeps_the_share() -> None:
@@ -181,20 +182,27 @@ async def test_a_batch_goes_on_with_as_many_unready_pods_as_it_may_have() -> Non
         assert story.at == (1, "StepUpgrade"), "no more than the CloneSet may lack are replaced, and none is ready"
 
 
-STRANGE = {
-    "a kind that cannot be rolled out": ({"kind": "Job", "apiVersion": "batch/v1", "name": "web"}, "canary"),
-    "blue-green of a StatefulSet": ({"kind": "StatefulSet", "apiVersion": "apps/v1", "name": "web"}, "blueGreen"),
-}
-
-
-@pytest.mark.parametrize("name", STRANGE)
-async def test_what_kruise_would_not_roll_out_says_so(name: str) -> None:
-    ref, style = STRANGE[name]
-    async with cluster(nodes(1)) as driver:
-        body = rollout({"replicas": "100%"}, style=style)
-        driver.create(ROLLOUTS, {**body, "spec": {**body["spec"], "workloadRef": ref}})
+async def test_a_count_after_a_percentage_is_never_come_to() -> None:
+    """Kruise compares a Deployment's batches as if of millions of pods."""
+    async with cluster(nodes(2)) as driver:
         story = Story(driver)
-        await driver.until(lambda: "not supported" in story.status.get("message", ""))
+        await story.start({"replicas": "10%"}, {"replicas": 10})
+        story.image("new")
+        await story.paused_at(1, 1)
+        story.approve()
+        await driver.until(lambda: story.at == (2, "StepUpgrade"))
+        await driver.settled()
+        assert (story.at, story.ready_of("new")) == ((2, "StepUpgrade"), 1)
+
+
+async def test_before_its_label_no_rollout_holds_a_workload() -> None:
+    async with cluster(nodes(2)) as driver:
+        story = Story(driver)
+        await story.start()
+        driver.patch("deployments.apps", "web", {"metadata": {"labels": {marks.TYPE: None}}})
+        story.image("new")
+        await driver.until(lambda: story.ready_of("new") == 10)
+        assert marks.TYPE in objects.labels(story.live), "it is there again for the next time"
 
 
 async def test_a_deployments_own_controller_is_kept_out_until_the_end() -> None:

@@ -32,10 +32,16 @@ class Step:
     steps: int
     holder: str
     version: str
+    phase: str
+
+    @property
+    def is_under_way(self) -> bool:
+        """One that was undone or switched off keeps the step where it stood: that waits for nobody any more."""
+        return self.phase == "Progressing"
 
     @property
     def is_paused(self) -> bool:
-        return self.state == "StepPaused"
+        return self.is_under_way and self.state == "StepPaused"
 
 
 def step_of(live: JsonObject) -> Step:
@@ -43,7 +49,8 @@ def step_of(live: JsonObject) -> Step:
     strategy = mapping(mapping(live.get("spec")).get("strategy"))
     style, holder = ("blueGreen", "blueGreenStatus") if "blueGreen" in strategy else ("canary", "canaryStatus")
     steps = mapping(strategy.get(style)).get("steps")
-    status = mapping(mapping(live.get("status")).get(holder))
+    whole = mapping(live.get("status"))
+    status = mapping(whole.get(holder))
     index = status.get("currentStepIndex")
     return Step(
         index=index if isinstance(index, int) else 0,
@@ -51,6 +58,7 @@ def step_of(live: JsonObject) -> Step:
         steps=len(steps) if isinstance(steps, list) else 0,
         holder=holder,
         version=text(mapping(live.get("metadata")).get("resourceVersion")),
+        phase=text(whole.get("phase")),
     )
 
 
@@ -59,7 +67,9 @@ def refusal(live: JsonObject) -> tuple[str, str] | None:
     step = step_of(live)
     if step.is_paused:
         return None
-    code = NOT_YET if step.state in _ON_ITS_WAY else "NotPaused"
+    if step.state == "StepPaused":
+        return "NotPaused", f"nothing waits for an approval: it is {step.phase or 'not known yet'}"
+    code = NOT_YET if step.is_under_way and step.state in _ON_ITS_WAY else "NotPaused"
     return code, "does not allow to approve, because current canary state is not 'StepPaused'"
 
 
