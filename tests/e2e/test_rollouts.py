@@ -187,6 +187,20 @@ class TestTheUsualWay:
             await show.sees(lambda: set(show.serving(V1).values()) == {10} and not show.started(V2))
             await show.says("rollout", "get", "-n", "demo", shows="Healthy (paused)")
 
+    async def test_undone_where_it_is_paused_and_paused_still(self, tmp_path: Path) -> None:
+        async with serving(tmp_path) as show:
+            await paused_at_first_step(show)
+            await show.rollout("pause", NAME, "-m", "beijing")
+            await show.says("rollout", "get", "-n", "demo", "-m", "beijing", shows="Progressing (paused)")
+            told = await show.rollout("undo", NAME, "-m", "beijing")
+            assert told.lines == [
+                f"cluster(beijing): {NAME} undone",
+                f"cluster(beijing): deployment/{QWEN} undone to revision 1",
+            ]
+            await show.sees(lambda: show.serving(V1) == {"beijing": 10, "shanghai": 9})
+            await show.says("rollout", "get", "-n", "demo", "-m", "beijing", shows="Healthy (paused)")
+            assert show.steps()["shanghai"] == "1 StepPaused"
+
     async def test_undo_goes_to_what_members_had_before_not_to_what_none_of_them_finished(self, tmp_path: Path) -> None:
         async with serving(tmp_path) as show:
             await paused_at_first_step(show)

@@ -17,7 +17,16 @@ from shared.contracts.outcome import Rejected
 from shared.contracts.placement import Share
 from shared.contracts.refs import ObjectRef
 from shared.kube import MemberClient
+from simulator import objects
 from simulator.controllers import kruise_rollout
+from simulator.store import Change
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No controller acts on approvals here."""
+    monkeypatch.setattr("services.executor.rollouts.SETTLES", 0.2)
+
 
 REF = ObjectRef(group="rollouts.kruise.io", version="v1beta1", kind="Rollout", namespace="demo", name="qwen")
 NOT_PAUSED = "does not allow to approve, because current canary state is not 'StepPaused'"
@@ -144,6 +153,26 @@ async def test_every_member_is_tried_and_told_of(world: Any) -> None:
         assert (cloud.done, cloud.code, cloud.message) == (False, "NotYetPaused", NOT_PAUSED)
         assert await fleet.state("idc") == "StepReady"
         assert await fleet.state("cloud") == "StepUpgrade"
+
+
+async def test_an_approval_that_the_controller_wrote_over_is_given_again(world: Any) -> None:
+    async with world("idc") as w, w.executor():
+        fleet = Fleet(w)
+        await fleet.start("idc")
+        store, written = w.members["idc"].store, []
+
+        def forget(change: Change) -> None:
+            if objects.status(change.object)["canaryStatus"]["currentStepState"] == "StepReady":
+                written.append(change.object)
+                if len(written) == 1:
+                    stale = {**change.object, "status": progressing(1, "StepPaused")}
+                    store.update("rollouts.rollouts.kruise.io", stale)
+
+        store.subscribe(forget, "rollouts.rollouts.kruise.io")
+        (idc,) = await fleet.ask("idc")
+        assert (idc.done, idc.message) == (True, "step 1 of 3 approved")
+        assert (await fleet.state("idc"), len(written)) == ("StepReady", 2)
+        assert fleet.events("idc") == ["step 1 of 3 approved by ada"]
 
 
 async def test_who_did_it_is_in_the_events(world: Any) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from services.scheduler.intake import rolling
 from services.scheduler.intake.changes import Stamp, Verdict
-from shared.contracts.annotations import PAUSED_ANNOTATION
+from shared.clock import rfc3339
+from shared.contracts.annotations import PAUSED_ANNOTATION, UNDONE_ANNOTATION
 from shared.contracts.desired import Asked, Desired
 from shared.contracts.refs import ObjectRef
 from shared.contracts.submit import Roll
@@ -216,6 +217,45 @@ def test_abort_undoes_and_pauses() -> None:
     desk = RollDesk()
     desk.roll("abort", ref=ROLLOUT)
     assert (desk.spec(ROLLOUT)["strategy"]["paused"], desk.desired().pins) == (True, {"*": 2})
+    assert undone(desk) == rfc3339(desk.now)
+
+
+def undone(desk: RollDesk) -> str:
+    metadata: Any = desk.manifest(ROLLOUT)["metadata"]
+    return str((metadata.get("annotations") or {}).get(UNDONE_ANNOTATION, ""))
+
+
+class TestUndoOfWhatIsPaused:
+    """Kruise takes nothing back in a Rollout that is paused: the executor is told to let it back first."""
+
+    @pytest.mark.parametrize("ref", [WEB, ROLLOUT], ids=["by the workload", "by the Rollout"])
+    def test_it_says_when_and_where(self, ref: ObjectRef) -> None:
+        desk = RollDesk()
+        desk.roll("pause", ref=ROLLOUT)
+        assert [write.change for write in desk.roll("undo", "idc", ref=ref).writes] == ["undone", "undone"]
+        assert undone(desk) == f"{rfc3339(desk.now)} idc"
+        assert (desk.spec(ROLLOUT)["strategy"]["paused"], desk.desired().pins) == (True, {"idc": 2})
+
+    def test_paused_in_some_members(self) -> None:
+        desk = RollDesk()
+        desk.roll("pause", "ack", ref=ROLLOUT)
+        desk.roll("undo")
+        assert undone(desk) == rfc3339(desk.now)
+
+    def test_one_that_goes_on_is_left_as_it_is(self) -> None:
+        desk = RollDesk()
+        (write,) = desk.roll("undo", ref=ROLLOUT).writes
+        assert (write.desired.ref.key, undone(desk)) == (WEB.key, "")
+
+    def test_each_undo_is_another(self) -> None:
+        desk = RollDesk()
+        desk.roll("abort", ref=ROLLOUT)
+        first = undone(desk)
+        desk.kept.add(3)
+        desk.apply(web(image="d"))
+        desk.now += 60
+        desk.roll("undo", ref=ROLLOUT)
+        assert undone(desk) != first
 
 
 def test_one_member_alone_is_aborted_also_where_all_are_paused() -> None:

@@ -16,6 +16,7 @@ from shared.contracts.annotations import (
     REPLICAS_MANAGER,
     REVISION_ANNOTATION,
     TRACEPARENT_ANNOTATION,
+    UNDONE_ANNOTATION,
     WORKLOAD_LABEL,
 )
 from shared.contracts.base import JsonObject
@@ -34,8 +35,9 @@ class Live:
     workload: the uid in brim's mark, "" without one. order, revision, applied: brim's annotations; None, None
     and "" where they are missing or no good. fields: a digest of what the manager `brim` owns, so that a field
     taken away by somebody else shows. replicas: at the kind's one count. in_progress: a Kruise rollout is under way.
-    taken_over: Kruise changed settings for one in blue-green style, and has not given them back. managers: the
-    managedFields entries. count_owners: managers that own the count.
+    taken_over: Kruise changed settings for one in blue-green style, and has not given them back. progressing, undone:
+    of a Rollout, whether it is in the middle, and the last undo that it came back from. managers: the managedFields
+    entries. count_owners: managers that own the count.
     """
 
     uid: str
@@ -52,6 +54,8 @@ class Live:
     terminating: bool = False
     in_progress: bool = False
     taken_over: bool = False
+    progressing: bool = False
+    undone: str = ""
     managers: tuple[JsonObject, ...] = ()
     count_owners: frozenset[str] = frozenset()
 
@@ -83,6 +87,8 @@ def read(obj: JsonObject, kind: WorkloadKind | None) -> Live:
         terminating="deletionTimestamp" in metadata,
         in_progress=IN_PROGRESS_ANNOTATION in annotations,
         taken_over=ORIGINAL_ANNOTATION in annotations,
+        progressing=mapping(obj.get("status")).get("phase") == "Progressing",
+        undone=text(annotations.get(UNDONE_ANNOTATION)),
         managers=managers,
         count_owners=frozenset(_owners(managers, kind.scale_path)) if kind and kind.scale_path else frozenset(),
     )

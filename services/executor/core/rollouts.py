@@ -16,6 +16,7 @@ from shared.contracts.base import JsonObject
 from shared.contracts.refs import ObjectRef
 from shared.contracts.rollout import GROUP, KIND, VERSION
 
+APPROVED: Final = "StepReady"
 NOT_YET: Final = "NotYetPaused"  # code of a refusal: it is on its way to where it pauses
 _ON_ITS_WAY: Final = frozenset({"BeforeStepUpgrade", "StepUpgrade", "StepTrafficRouting", "StepMetricsAnalysis"})
 
@@ -75,7 +76,7 @@ def refusal(live: JsonObject) -> tuple[str, str] | None:
 
 def approval(step: Step) -> JsonObject:
     """The patch of the status. It is about this very state: anything newer is a conflict."""
-    return {"metadata": {"resourceVersion": step.version}, "status": {step.holder: {"currentStepState": "StepReady"}}}
+    return {"metadata": {"resourceVersion": step.version}, "status": {step.holder: {"currentStepState": APPROVED}}}
 
 
 def event_of(action: Action, live: JsonObject, step: Step, at: str, traceparent: str) -> JsonObject:

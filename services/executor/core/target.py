@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from services.executor.core.live import mapping, text
-from shared.contracts.annotations import PAUSED_ANNOTATION
+from shared.contracts.annotations import PAUSED_ANNOTATION, UNDONE_ANNOTATION
 from shared.contracts.base import JsonObject
 from shared.contracts.placement import Placement, Share
 from shared.contracts.refs import ObjectRef, Order
@@ -46,6 +47,20 @@ class Target:
         return self.kind is not None and bool(self.kind.completions_path)
 
     @property
+    def undone(self) -> str:
+        """Of a Rollout that is paused here: when it was last undone, "" where it was not."""
+        if self.manifest is None or not is_rollout(self.ref.kind, self.ref.group):
+            return ""
+        paused = mapping(mapping(self.manifest.get("spec")).get("strategy")).get("paused") is True
+        annotations = mapping(mapping(self.manifest.get("metadata")).get("annotations"))
+        return text(annotations.get(UNDONE_ANNOTATION)) if paused else ""
+
+    def let_back(self) -> Target:
+        """A Rollout that was undone, as it has to be until it is back: it does not stand still yet."""
+        assert self.manifest is not None
+        return replace(self, manifest=with_pause(without_annotations(self.manifest, {UNDONE_ANNOTATION}), False))
+
+    @property
     def is_namespace(self) -> bool:
         return self.ref.kind == "Namespace" and self.ref.group == ""
 
@@ -76,15 +91,26 @@ def target_of(placement: Placement, share: Share, manifest: JsonObject | None, t
 
 
 def _rollout_in(member: str, manifest: JsonObject) -> JsonObject:
-    """A Rollout as one member gets it: it stands still where people paused it. The list of those members stays home."""
-    metadata = mapping(manifest.get("metadata"))
-    annotations = dict(mapping(metadata.get("annotations")))
-    if PAUSED_ANNOTATION not in annotations:
+    """A Rollout as one member gets it: it stands still where people paused it. The list of those members stays home,
+    and so does an undo that is not this member's."""
+    annotations = mapping(mapping(manifest.get("metadata")).get("annotations"))
+    given = {PAUSED_ANNOTATION, UNDONE_ANNOTATION} & annotations.keys()
+    if not given:
         return manifest
-    paused = member in text(annotations.pop(PAUSED_ANNOTATION)).split(",")
+    paused = member in text(annotations.get(PAUSED_ANNOTATION)).split(",")
+    undone = text(annotations.get(UNDONE_ANNOTATION)).split()
+    dropped = given - {UNDONE_ANNOTATION} if member in undone[1:] or len(undone) == 1 else given
+    found = without_annotations(manifest, dropped)
+    return with_pause(found, True) if paused else found
+
+
+def without_annotations(manifest: JsonObject, names: Collection[str]) -> JsonObject:
+    metadata = mapping(manifest.get("metadata"))
+    left = {key: value for key, value in mapping(metadata.get("annotations")).items() if key not in names}
     rest = {key: value for key, value in metadata.items() if key != "annotations"}
-    found: JsonObject = {**manifest, "metadata": {**rest, "annotations": annotations} if annotations else rest}
-    if not paused:
-        return found
-    spec = mapping(found.get("spec"))
-    return {**found, "spec": {**spec, "strategy": {**mapping(spec.get("strategy")), "paused": True}}}
+    return {**manifest, "metadata": {**rest, "annotations": left} if left else rest}
+
+
+def with_pause(rollout: JsonObject, paused: bool) -> JsonObject:
+    spec = mapping(rollout.get("spec"))
+    return {**rollout, "spec": {**spec, "strategy": {**mapping(spec.get("strategy")), "paused": paused}}}

@@ -91,6 +91,7 @@ class Known:
 STALE = Decision()
 SUSPENDED = Decision(result="suspended", code="Suspended", message="the policy suspends writing to this member")
 GONE_SOON = 1.0  # seconds between two looks at an object that is being deleted
+BACK_RECHECK = 1.0  # seconds between two looks at a rollout that is being taken back
 ROLLOUT_RECHECK = 15.0  # seconds between two looks at a rollout that has to end first
 
 
@@ -117,6 +118,8 @@ def from_memory(target: Target, known: Known) -> Decision | None:
         return _same_body_from_memory(target, known)
     if target.is_job or (target.kind is not None and target.revision == known.revision):
         return None  # what may be sent depends on the object: a rollout may be under way, a Job is immutable
+    if target.undone:
+        return None  # it may be paused only once it is back
     if marks.says_how_to_update(target):
         return None  # Kruise may have taken just that over, for a rollout of which this is the way back
     return _said(_with_count(target, (_update(target, applied, known.uid),), known.uid))
@@ -236,6 +239,8 @@ def _differs(known: Known | None, live: Live) -> bool:
 def _present(target: Target, live: Live, *, drifted: bool) -> Decision:
     """An object that may change: its body where it differs or may differ, then the count and the order. Applying
     what is there already changes nothing in the member."""
+    if target.undone and target.undone != live.undone and live.progressing:
+        return _taken_back(target.let_back(), live)
     applied = marks.body(target)
     same = live.applied == marks.digest_of(applied) and live.workload == target.uid and live.managed
     new_revision = live.revision != target.revision
@@ -251,6 +256,15 @@ def _present(target: Target, live: Live, *, drifted: bool) -> Decision:
         partly = _update(target, marks.body(target, without=marks.TAKEN_OVER), live.uid)
         return replace(_settle_count(target, live, (partly,)), recheck=ROLLOUT_RECHECK)  # the rest once it is through
     return _settle_count(target, live, (_update(target, applied, live.uid, force=live.brims or target.overwrite),))
+
+
+def _taken_back(target: Target, live: Live) -> Decision:
+    """Kruise takes nothing back in a Rollout that is paused: first the one, then the other."""
+    applied = marks.body(target)
+    same = live.applied == marks.digest_of(applied)
+    writes = () if same else (_update(target, applied, live.uid, force=live.brims or target.overwrite),)
+    message = f"{target.ref} is being taken back, and is paused after that"
+    return _wait("BeingTakenBack", message, BACK_RECHECK, writes)
 
 
 def _settle_count(target: Target, live: Live, updates: tuple[Write, ...]) -> Decision:

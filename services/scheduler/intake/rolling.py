@@ -10,12 +10,12 @@ from services.scheduler.intake.checking import named
 from services.scheduler.intake.known import Known
 from shared import workloads
 from shared.clock import rfc3339
-from shared.contracts.annotations import PAUSED_ANNOTATION
+from shared.contracts.annotations import PAUSED_ANNOTATION, UNDONE_ANNOTATION
 from shared.contracts.base import JsonObject
 from shared.contracts.desired import Asked, Desired, Revision
 from shared.contracts.fleet_rollout import FleetRollout, is_fleet_rollout
 from shared.contracts.refs import ObjectRef
-from shared.contracts.rollout import Rollout, is_rollout
+from shared.contracts.rollout import GROUP, KIND, Rollout, is_rollout
 from shared.contracts.submit import Roll
 from shared.errors import Fault, Invalid
 
@@ -60,10 +60,14 @@ def roll(request: Roll, known: Known, stamp: Stamp) -> Verdict:
     match request.verb:
         case "pause" | "resume":
             return _judged([_paused(request, present, known, stamp)])
-        case "undo" | "restart":
+        case "restart":
             return _judged([_moved(request, ref, known, stamp)])
+        case "undo":
+            return _judged(
+                [*_let_back(request, workload_of(ref, known), known, stamp), _moved(request, ref, known, stamp)]
+            )
         case "abort":
-            pause = _paused(request.model_copy(update={"verb": "pause"}), present, known, stamp)
+            pause = _paused(request.model_copy(update={"verb": "pause"}), present, known, stamp, undone=True)
             return _judged([pause, _moved(request, ref, known, stamp)])
 
 
@@ -154,12 +158,14 @@ def _asked(request: Roll, change: Change, revision: int = 0) -> Asked:
 # -- pausing -------------------------------------------------------------------------------------------------
 
 
-def _paused(request: Roll, present: Desired, known: Known, stamp: Stamp) -> Write | Fault:
+def _paused(request: Roll, present: Desired, known: Known, stamp: Stamp, *, undone: bool = False) -> Write | Fault:
+    """undone: its workload is taken back at the same time."""
     ref, pause = present.ref, request.verb == "pause"
     if is_rollout(ref.kind, ref.group):
         manifest = _rollout_paused(present.manifest, request.members, pause)
         if isinstance(manifest, str):
             return Fault(str(ref), "members", manifest, "PausedEverywhere")
+        manifest = _undone(manifest, request, stamp) if undone else manifest
     elif is_fleet_rollout(ref.kind, ref.group):
         if request.members:
             why = "a FleetRollout is paused as a whole; pause the member's own Rollout instead"
@@ -190,6 +196,26 @@ def _rollout_paused(manifest: JsonObject, members: tuple[str, ...], pause: bool)
     listed = {name for name in str(annotations.get(PAUSED_ANNOTATION, "")).split(",") if name}
     listed = listed | set(members) if pause else listed - set(members)
     return _annotated(manifest, {PAUSED_ANNOTATION: ",".join(sorted(listed))})
+
+
+def _let_back(request: Roll, workload: ObjectRef | None, known: Known, stamp: Stamp) -> list[Write | Fault]:
+    """Kruise takes nothing back in a Rollout that is paused: that one stands still again only after it."""
+    found: list[Write | Fault] = []
+    for entry in known.of_kind(KIND, GROUP).values():
+        present = entry.desired
+        if workload is None or present.deleted is not None or present.ref.namespace != workload.namespace:
+            continue
+        read = Rollout.read(present.manifest)
+        annotations = _below(_below(present.manifest, "metadata"), "annotations")
+        paused = read.spec.strategy.paused or bool(annotations.get(PAUSED_ANNOTATION))
+        if paused and read.workload.key == workload.key:
+            update = {"manifest": _undone(present.manifest, request, stamp), "asked": _asked(request, "undone")}
+            found.append(write_of(next_of(present, stamp, update), "undone", known.sequence(present.ref.key)))
+    return found
+
+
+def _undone(manifest: JsonObject, request: Roll, stamp: Stamp) -> JsonObject:
+    return _annotated(manifest, {UNDONE_ANNOTATION: " ".join([rfc3339(stamp.now), *sorted(request.members)])})
 
 
 def _annotated(manifest: JsonObject, given: Mapping[str, str]) -> JsonObject:

@@ -71,17 +71,19 @@ class Story:
         await self.patch(self.workload, {"spec": {"template": template(image, ready=ready)}})
 
     async def approve(self) -> None:
-        """What brim writes, about what it saw: where the Rollout moved on meanwhile it looks again."""
+        """What brim writes, until it is acted on: the controller may write over it what it worked out before."""
+        began = rollouts.step_of(await self.get(self.rollout)).index
 
-        async def approved() -> bool:
+        async def gone_on() -> bool:
             found = await self.get(self.rollout)
-            if rollouts.refusal(found) is not None:
+            step = rollouts.step_of(found)
+            if step.is_paused and step.index == began:
+                answer = await self.api.patch(f"{self.rollout}/status", rollouts.approval(step))
+                assert answer.status in (200, 409), answer.body
                 return False
-            answer = await self.api.patch(f"{self.rollout}/status", rollouts.approval(rollouts.step_of(found)))
-            assert answer.status in (200, 409), answer.body
-            return bool(answer.status == 200)
+            return step.index != began or not step.is_under_way or step.state == "Completed"
 
-        await self.until(approved, "approved")
+        await self.until(gone_on, f"went on from step {began}")
 
     async def patch(self, path: str, body: Any) -> None:
         answer = await self.api.patch(path, body)
