@@ -17,16 +17,19 @@ import aiohttp
 import anyio
 import pytest
 
-from cli.demo.observer import observing
+from cli.demo.observer import Observer, node_of, observing
 from cli.demo.stage import Stage
+from cli.json_values import text
 from cli.running import Brim, join_members, run_brim
 from cli.services import SERVICES
 from shared.bus import Bus
 from shared.clock import Clock
+from shared.kube import PODS
 from shared.settings import Settings
 from tests.e2e.harness import SPEED, Play, example_fleet
 
 ROOT = Path(__file__).parents[2]
+LINES = 40  # of a log that are shown
 START = 30.0  # real seconds for four interpreters on a busy machine, and for the leases of those that were killed
 HEALTH = re.compile(r"health at (http://[^/]+)/readyz")
 
@@ -74,9 +77,12 @@ class Processes:
                             found[name] = match.group(1)
                     await anyio.sleep(0.05)
         except TimeoutError:
-            logs = "\n".join(f"{name}: {self.log(name)}" for name in SERVICES)
-            pytest.fail(f"only {sorted(found)} became ready\n{logs}")
+            pytest.fail(f"only {sorted(found)} became ready")
         return found
+
+    def told(self) -> str:
+        """The end of each log."""
+        return "\n".join(f"{name}: {line}" for name in SERVICES for line in self.log(name).splitlines()[-LINES:])
 
     async def end(self, number: signal.Signals, *names: str) -> dict[str, int]:
         """Send these, or all of them, a signal; the exit status of each."""
@@ -120,8 +126,19 @@ async def in_processes(
                 await processes.ready()
                 await join_members(bus, brim)
                 yield Play(Stage(brim, bus, observer, lambda _: None), folder), processes
+            except BaseException:
+                print(processes.told(), _shown(observer), sep="\n")  # pytest shows it where a test fails
+                raise
             finally:
                 await processes.end(signal.SIGKILL)
+
+
+def _shown(observer: Observer) -> str:
+    pods = ((entry.member, entry.manifest) for entry in observer.objects(PODS))
+    return "\n".join(
+        f"{member}: {text(pod, 'metadata', 'name')} on {node_of(pod) or 'no node'}, {text(pod, 'status', 'phase')}"
+        for member, pod in pods
+    )
 
 
 def complaints(logs: Iterable[str]) -> list[str]:
