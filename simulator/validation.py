@@ -125,7 +125,11 @@ def _workload(spec: Object) -> list[Cause]:
 
 def _deployment(spec: Object) -> list[Cause]:
     found = _workload(spec)
-    rolling = (spec.get("strategy") or {}).get("rollingUpdate") or {}
+    strategy = spec.get("strategy") or {}
+    rolling = strategy.get("rollingUpdate") or {}
+    if rolling and strategy.get("type") == "Recreate":
+        why = "Forbidden: may not be specified when strategy `type` is 'Recreate'"
+        return [*found, Cause("FieldValueForbidden", why, "spec.strategy.rollingUpdate")]
     if rolling and all(str(rolling.get(key)).rstrip("%") == "0" for key in ("maxSurge", "maxUnavailable")):
         why = "may not be 0 when `maxSurge` is 0"
         found.append(_bad("spec.strategy.rollingUpdate.maxUnavailable", rolling["maxUnavailable"], why))

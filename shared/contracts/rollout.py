@@ -52,6 +52,8 @@ def _count(value: int | str) -> int | str:
     match = _COUNT.fullmatch(str(value))
     if match is None:
         raise ValueError(f"{value!r} is neither a count such as 2 nor a percentage such as 10%")
+    if isinstance(value, str) and not match[2]:
+        raise ValueError(f"{value!r} is a count in quotes, which Kruise does not take: give {value} or a percentage")
     if match[2] and not 0 <= int(match[1]) <= 100:
         raise ValueError(f"{value!r} is no percentage from 0% to 100%")
     return value
@@ -100,6 +102,11 @@ class Strategy(_Loose):
                     f"step {number + 2} has replicas {after.replicas} after {before.replicas}: steps may not decrease"
                 )
         return steps
+
+
+def is_share(replicas: int | str) -> bool:
+    """Whether a size is a percentage."""
+    return str(replicas).endswith("%")
 
 
 def _shrinks(before: int | str, after: int | str) -> bool:

@@ -58,10 +58,9 @@ def _keep(new: Object, changed: bool) -> None:
         return
     held = json.loads(objects.annotations(new)[marks.STRATEGY])
     strategy = new["spec"].get("strategy") or {}
-    if strategy.get("type") != "Recreate":
-        if rolling := strategy.get("rollingUpdate"):
-            held["rollingUpdate"] = rolling  # it may change meanwhile
-        new["spec"]["strategy"] = {"type": "Recreate"}
+    if rolling := strategy.get("rollingUpdate"):
+        held["rollingUpdate"] = rolling  # it may change meanwhile
+    new["spec"]["strategy"] = {"type": "Recreate"}
     if changed:
         held["paused"] = True
     new["metadata"]["annotations"][marks.STRATEGY] = json.dumps(held, sort_keys=True)

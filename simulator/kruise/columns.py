@@ -46,7 +46,7 @@ def _rollout(obj: Object, now: float) -> Cells:
 
 PRINTERS: dict[str, Printer] = {
     "rollouts.rollouts.kruise.io": Printer(
-        columns("Name", "Status", "Canary_Step", "Canary_State", "Message", "Age"), _rollout
+        columns("Name", "STATUS", "CANARY_STEP", "CANARY_STATE", "MESSAGE", "AGE"), _rollout
     ),
     "daemonsets.apps.kruise.io": Printer(
         columns("Name", "Desired", "Current", "Ready", "Up-to-date", "Available", "Age", "+Containers", "+Images"),

@@ -52,7 +52,8 @@ def _steps_fault(listed: list[Any]) -> str:
         if step.get("replicas") is None:
             return f"{where}[{index}].steps: Invalid value: replicas cannot be empty"
         match = _SIZE.fullmatch(str(step["replicas"]))
-        if match is None or not int(match[1]) or (match[2] and int(match[1]) > 100):
+        quoted = isinstance(step["replicas"], str) and match is not None and not match[2]
+        if match is None or quoted or not int(match[1]) or (match[2] and int(match[1]) > 100):
             return f"{where}[{index}].Replicas: Invalid value: {_POSITIVE}"
         size = (int(match[1]), match[2])
         if before is not None and before[1] == size[1] and size < before:

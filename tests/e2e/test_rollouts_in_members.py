@@ -21,6 +21,7 @@ from tests.e2e.rollouts import (
     REGIONS,
     V1,
     V2,
+    V3,
     Show,
     deployment_ref,
     fleet,
@@ -217,6 +218,20 @@ async def test_a_batch_that_fits_nowhere_says_so_and_is_not_torn_apart(tmp_path:
         )
         await show.rollout("undo", NAME)
         await show.sees(lambda: show.at_rest() and not show.started(V2))
+
+
+async def test_one_that_recreates_its_pods_goes_on_to_version_after_version(tmp_path: Path) -> None:
+    """Kruise leaves a rolling update behind, beside whose bounds no API server takes a Recreate."""
+    recreates = {"strategy": {"type": "Recreate"}}
+    async with serving(tmp_path, replicas=4, **recreates) as show:
+        for version in (V2, V3):
+            await show.release(version, replicas=4, **recreates)
+            for step in ("1 StepPaused", "2 StepPaused"):
+                await show.sees(lambda step=step: set(show.steps().values()) == {step})
+                await show.rollout("approve", NAME)
+            await show.sees(
+                lambda version=version: show.serving(version) == dict.fromkeys(REGIONS, 4) and show.at_rest()
+            )
 
 
 async def test_room_for_the_surge_is_kept_from_others(tmp_path: Path) -> None:

@@ -1,17 +1,19 @@
-"""A Rollout that was undone while it is paused: Kruise takes nothing back in one that stands still."""
+"""What Kruise's ways ask of the executor: going back where it is paused, and what a rollout leaves behind."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from services.executor.core import marks
-from services.executor.core.live import Live, mapping
+from services.executor.core.live import Live, mapping, read
 from services.executor.core.target import Target, target_of
-from services.executor.core.writes import Apply, Decision, from_live, from_memory
+from services.executor.core.writes import Apply, Decision, Patch, from_live, from_memory
 from shared.contracts.annotations import UNDONE_ANNOTATION
 from shared.contracts.base import JsonObject
 from shared.contracts.placement import Placement, Share
-from tests.executor.wishes import live_of, remembered, wish
+from tests.executor.wishes import DEPLOYMENT, FOREIGN, NEW_IMAGE, live_of, remembered, wish
 
 
 def rollout(*, paused: bool, undone: str = "") -> Target:
@@ -108,3 +110,31 @@ def test_another_member_is_told_nothing_of_it() -> None:
     )
     idc, ack = (target_of(placement, share, manifest) for share in shares)
     assert (idc.undone, ack.undone) == ("now idc", "")
+
+
+# -- what a rollout leaves behind --------------------------------------------------------------------------------
+
+RECREATES = wish({**DEPLOYMENT, "spec": {**mapping(DEPLOYMENT["spec"]), "strategy": {"type": "Recreate"}}}, revision=2)
+LEFT: dict[str, tuple[Target, Live, list[str]]] = {
+    "bounds that no Recreate is taken beside": (RECREATES, live_of(wish(), rolls=True), ["Patch", "Apply"]),
+    "nothing": (RECREATES, live_of(wish()), ["Apply"]),
+    "bounds that are wanted": (wish(NEW_IMAGE, revision=2), live_of(wish(), rolls=True), ["Apply"]),
+    "bounds of somebody else's Deployment": (RECREATES, replace(FOREIGN, rolls=True), []),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_was_left_behind_is_taken_away_first(name: str) -> None:
+    target, live, wanted = LEFT[name]
+    decision = from_live(target, live)
+    assert [type(write).__name__ for write in decision.writes] == wanted
+    if "Patch" in wanted:
+        assert decision.writes[0] == Patch(
+            {"metadata": {"uid": live.uid}, "spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}}
+        )
+
+
+def test_bounds_are_read() -> None:
+    spec: JsonObject = {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}
+    assert read({"spec": spec}, None).rolls
+    assert not read({"spec": {"strategy": {"type": "Recreate"}}}, None).rolls

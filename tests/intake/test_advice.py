@@ -147,3 +147,32 @@ def test_two_resource_policies_that_can_select_one_pod() -> None:
 
 def test_a_resource_policy_is_no_object_that_goes_to_members() -> None:
     assert warnings(CLUSTER, units("a", "{app: web}")) == []
+
+
+SHARE_THEN_COUNT: list[dict[str, int | str]] = [{"replicas": "10%"}, {"replicas": 5}]
+NEVER = "step 2 has replicas 5 after 10%: Kruise never comes to a count that follows a percentage, so give percentages"
+STEPS: dict[str, tuple[dict[str, object], bool]] = {
+    "a Deployment in partitions": ({"canary": {"steps": SHARE_THEN_COUNT}}, True),
+    "a count, then a percentage": ({"canary": {"steps": [{"replicas": 1}, {"replicas": "50%"}]}}, False),
+    "with an extra workload": ({"canary": {"steps": SHARE_THEN_COUNT, "enableExtraWorkloadForCanary": True}}, False),
+    "blue-green": ({"blueGreen": {"steps": SHARE_THEN_COUNT}}, False),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_steps_that_kruise_never_comes_to(name: str) -> None:
+    strategy, warned = STEPS[name]
+    assert (NEVER in warnings(json.dumps(_rollout("Deployment", strategy)))) == warned
+
+
+def test_other_kinds_come_to_every_step() -> None:
+    assert NEVER not in warnings(json.dumps(_rollout("StatefulSet", {"canary": {"steps": SHARE_THEN_COUNT}})))
+
+
+def _rollout(kind: str, strategy: dict[str, object]) -> dict[str, object]:
+    return {
+        "apiVersion": "rollouts.kruise.io/v1beta1",
+        "kind": "Rollout",
+        "metadata": {"name": "web"},
+        "spec": {"workloadRef": {"apiVersion": "apps/v1", "kind": kind, "name": "web"}, "strategy": strategy},
+    }

@@ -81,6 +81,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec",
         "blue-green",
     ),
+    "a count in quotes": (
+        canary({"replicas": "3"}),
+        "spec.strategy.canary.steps[0].replicas",
+        "give 3 or a percentage",
+    ),
     "no number": (canary({"replicas": "half"}), "spec.strategy.canary.steps[0].replicas", "count"),
     "both styles": (
         {"strategy": {"canary": {"steps": STEPS}, "blueGreen": {"steps": STEPS}}},

@@ -36,8 +36,8 @@ class Live:
     and "" where they are missing or no good. fields: a digest of what the manager `brim` owns, so that a field
     taken away by somebody else shows. replicas: at the kind's one count. in_progress: a Kruise rollout is under way.
     taken_over: Kruise changed settings for one in blue-green style, and has not given them back. progressing, undone:
-    of a Rollout, whether it is in the middle, and the last undo that it came back from. managers: the managedFields
-    entries. count_owners: managers that own the count.
+    of a Rollout, whether it is in the middle, and the last undo that it came back from. rolls: its strategy has bounds
+    of a rolling update. managers: the managedFields entries. count_owners: managers that own the count.
     """
 
     uid: str
@@ -56,6 +56,7 @@ class Live:
     taken_over: bool = False
     progressing: bool = False
     undone: str = ""
+    rolls: bool = False
     managers: tuple[JsonObject, ...] = ()
     count_owners: frozenset[str] = frozenset()
 
@@ -88,6 +89,7 @@ def read(obj: JsonObject, kind: WorkloadKind | None) -> Live:
         in_progress=IN_PROGRESS_ANNOTATION in annotations,
         taken_over=ORIGINAL_ANNOTATION in annotations,
         progressing=mapping(obj.get("status")).get("phase") == "Progressing",
+        rolls="rollingUpdate" in mapping(mapping(obj.get("spec")).get("strategy")),
         undone=text(annotations.get(UNDONE_ANNOTATION)),
         managers=managers,
         count_owners=frozenset(_owners(managers, kind.scale_path)) if kind and kind.scale_path else frozenset(),

@@ -58,6 +58,19 @@ def says_how_to_update(target: Target) -> bool:
     return (target.ref.kind, target.ref.group) in BLUE_GREEN and not TAKEN_OVER.isdisjoint(spec)
 
 
+def recreates(target: Target) -> bool:
+    """Whether the manifest is a Deployment's whose pods all go before new ones come."""
+    spec = mapping(target.manifest.get("spec")) if target.manifest is not None else {}
+    is_deployment = (target.ref.kind, target.ref.group) == ("Deployment", "apps")
+    return is_deployment and mapping(spec.get("strategy")).get("type") == "Recreate"
+
+
+def without_bounds(uid: str) -> JsonObject:
+    """A merge patch after which a Deployment's strategy is Recreate: its API refuses that beside another manager's
+    bounds of a rolling update, which no apply takes away."""
+    return {"metadata": {"uid": uid}, "spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}}
+
+
 def digest_of(applied: JsonObject) -> str:
     """The digest that `body` put on a manifest."""
     annotations = mapping(mapping(applied.get("metadata")).get("annotations"))

@@ -255,7 +255,11 @@ def _present(target: Target, live: Live, *, drifted: bool) -> Decision:
     if live.taken_over:
         partly = _update(target, marks.body(target, without=marks.TAKEN_OVER), live.uid)
         return replace(_settle_count(target, live, (partly,)), recheck=ROLLOUT_RECHECK)  # the rest once it is through
-    return _settle_count(target, live, (_update(target, applied, live.uid, force=live.brims or target.overwrite),))
+    force = live.brims or target.overwrite
+    update: tuple[Write, ...] = (_update(target, applied, live.uid, force=force),)
+    if force and live.rolls and marks.recreates(target):  # Kruise leaves a rolling update behind, whatever was before
+        update = (Patch(marks.without_bounds(live.uid)), *update)
+    return _settle_count(target, live, update)
 
 
 def _taken_back(target: Target, live: Live) -> Decision:

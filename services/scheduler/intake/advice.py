@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from services.scheduler.core.matching import Policies, specificity
 from services.scheduler.core.values import Policy, Workload
@@ -15,7 +16,7 @@ from shared.contracts.fleet_rollout import FleetRollout
 from shared.contracts.policy import ClusterAffinity
 from shared.contracts.policy import Policy as WrittenPolicy
 from shared.contracts.resource_policy import ResourcePolicy
-from shared.contracts.rollout import Rollout
+from shared.contracts.rollout import Rollout, RolloutSpec, is_share
 
 SHOWN = 10  # names in one sentence
 DESCRIBED = ("static", "cluster-autoscaler", "karpenter")  # sources of stock that say nothing without `pools`
@@ -110,8 +111,22 @@ class Advisor:
             yield f"no member of the fleet is called {', '.join(unknown[:SHOWN])}"
 
     def _about_rollout(self, checked: Checked) -> Iterator[str]:
+        if isinstance(checked.model, Rollout):
+            yield from _about_steps(checked.model.spec)
         if isinstance(checked.model, Rollout | FleetRollout) and self._known.live(checked.model.workload.key) is None:
             yield f"its workload, {checked.model.workload}, is not there yet; it takes effect once that is applied"
+
+
+def _about_steps(spec: RolloutSpec) -> Iterator[str]:
+    """Kruise compares the sizes of a Deployment's partitions as if of millions of pods."""
+    if spec.strategy.canary is None or spec.has_extra_workload or spec.workload_ref.kind != "Deployment":
+        return
+    for number, (before, after) in enumerate(pairwise(spec.strategy.steps), start=2):
+        if is_share(before.replicas) and not is_share(after.replicas):
+            yield (
+                f"step {number} has replicas {after.replicas} after {before.replicas}: "
+                "Kruise never comes to a count that follows a percentage, so give percentages"
+            )
 
 
 def _named_members(written: WrittenPolicy) -> set[str]:

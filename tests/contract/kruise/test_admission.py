@@ -28,6 +28,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no pods": (rollout({"replicas": 0}), POSITIVE),
     "no share": (rollout({"replicas": "0%"}), POSITIVE),
     "more than all": (rollout({"replicas": "101%"}), POSITIVE),
+    "a count in quotes": (rollout({"replicas": "3"}), POSITIVE),
     "traffic without pods": (rollout({"traffic": "10%"}), "replicas cannot be empty"),
     "a kind without steps": (of({"apiVersion": "batch/v1", "kind": "Job"}), "WorkloadRef kind is not supported"),
     "blue-green of a StatefulSet": (

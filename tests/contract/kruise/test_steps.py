@@ -147,9 +147,13 @@ async def test_its_strategy_is_the_rollouts_meanwhile(before: dict[str, str]) ->
         await story.patch(story.workload, {"spec": {"strategy": newer, "paused": False}})
         held = (await story.get(story.workload))["spec"]
         assert (held["strategy"], held["paused"]) == ({"type": "Recreate"}, True)
+        bounds = {"maxSurge": 2, "maxUnavailable": 1}
+        await story.patch(story.workload, {"spec": {"strategy": {"rollingUpdate": bounds}}})
+        assert (await story.get(story.workload))["spec"]["strategy"] == {"type": "Recreate"}
         await story.approve()
         await story.over(v2=10)
-        assert (await story.get(story.workload))["spec"]["strategy"] == newer
+        after = (await story.get(story.workload))["spec"]["strategy"]
+        assert after == {"type": "RollingUpdate", "rollingUpdate": bounds}
 
 
 async def test_recreate_is_a_rolling_update_ever_after() -> None:

@@ -249,3 +249,21 @@ async def test_apply_needs_a_field_manager() -> None:
         body = _applied(a="1")
         answer = await api.call("PATCH", api.core("configmaps", "one"), body, "application/apply-patch+yaml")
         assert answer.status in (400, 422)
+
+
+async def test_a_deployment_does_not_become_recreate_beside_the_bounds_of_a_rolling_update() -> None:
+    """An apply takes away only what is its own; a merge patch takes away anything."""
+    async with kubernetes_api() as api:
+        path = api.apps("deployments", "web")
+        assert (await api.create(api.apps("deployments"), deployment())).status == 201
+        wanted = deployment(replicas=None)
+        wanted["spec"]["strategy"] = {"type": "Recreate"}
+        refused = await api.apply(path, wanted, "brim", force="true")
+        assert refused.status == 422
+        why = "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"
+        assert refused.body["message"] == f'Deployment.apps "web" is invalid: {why}'
+        assert (
+            await api.patch(path, {"spec": {"strategy": {**wanted["spec"]["strategy"], "rollingUpdate": None}}})
+        ).status == 200
+        applied = await api.apply(path, wanted, "brim", force="true")
+        assert (applied.status, applied.body["spec"]["strategy"]) == (200, {"type": "Recreate"})
