@@ -14,6 +14,7 @@ from shared.contracts.annotations import CEILING_ANNOTATION
 from shared.contracts.binding import Evict
 from shared.contracts.pod import Owner
 from shared.contracts.resource_policy import seconds_of
+from shared.contracts.selectors import LabelSelector
 from shared.units import POOL_LABEL
 from tests.scheduler.inside.inside_world import World
 
@@ -59,6 +60,8 @@ class Play:
         world.pass_(1)
         self.wanted[WEB] = step.get("replicas", self.wanted[WEB])
         self.wanted[URGENT] = step.get("urgent", self.wanted[URGENT])
+        if "budget" in step:
+            world.budget(step["budget"], selector=LabelSelector())
         if "policy" in step:
             self.policy(step["policy"])
         if "wait" in step:

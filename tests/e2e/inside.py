@@ -11,7 +11,9 @@ import pytest
 from cli.demo.observer import is_ready, node_of
 from cli.json_values import objects_of, text
 from shared import fleet as fleet_file
+from shared.contracts import subjects
 from shared.contracts.base import JsonObject
+from shared.contracts.capacity import Heartbeat, decode_capacity
 from shared.contracts.refs import ObjectRef
 from shared.fleet import Fleet
 from shared.kube import PODS
@@ -58,6 +60,15 @@ def pod(
         "kind": "Pod",
         "metadata": {**metadata, "annotations": annotations or {}},
         "spec": rest,
+    }
+
+
+def priority_class(name: str, value: int) -> JsonObject:
+    return {
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": name},
+        "value": value,
     }
 
 
@@ -143,6 +154,17 @@ class Inside:
     def runs(self, name: str, node: str, namespace: str = "default") -> bool:
         found = self.pods(namespace).get(name)
         return found is not None and node_of(found) == node and is_ready(found)
+
+    async def has_told_budgets(self) -> None:
+        """Wait until inventory has told of PodDisruptionBudgets."""
+        with anyio.move_on_after(WAIT):
+            while True:
+                messages = await self.play.bus.history("CAPACITY", subjects.capacity(self.member))
+                told = [decode_capacity(message.data) for message in messages if not message.removed]
+                if any(found.budgets for found in told if not isinstance(found, Heartbeat)):
+                    return
+                await anyio.sleep(0.05)
+        pytest.fail(f"no PodDisruptionBudget of {self.member} was told of")
 
     def annotation(self, name: str, key: str) -> str:
         return text(self.pods().get(name, {}), "metadata", "annotations", key)

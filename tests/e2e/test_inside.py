@@ -31,6 +31,7 @@ from tests.e2e.inside import (
     fleet,
     pod,
     policy,
+    priority_class,
     tiers,
 )
 
@@ -160,19 +161,15 @@ async def test_preemption_is_of_a_unit(tmp_path: Path) -> None:
     """After all units by default: where the next one has room nobody has to go."""
     async with playing(tmp_path, fleet("one", cpu=2)) as play:
         home = Inside(play, "one")
-        important: JsonObject = {
-            "apiVersion": "scheduling.k8s.io/v1",
-            "kind": "PriorityClass",
-            "metadata": {"name": "important"},
-            "value": 1000,
-        }
         both = ({"resource": "idc"}, {"resource": "eci"})
         await play.submit(
             policy("home", {"for": "home"}, {"resource": "idc"}),
             policy("both", {"for": "both"}, *both),
             policy("now", {"for": "now"}, *both, preemptPolicy="BeforeNextUnit"),
         )
-        await home.create(important, *(pod(name, labels={"for": "home"}) for name in ("a", "b")))
+        await home.create(
+            priority_class("important", 1000), *(pod(name, labels={"for": "home"}) for name in ("a", "b"))
+        )
         await play.eventually(lambda: home.runs("a", MACHINE) and home.runs("b", MACHINE))
         await home.create(pod("bursts", labels={"for": "both"}, priorityClassName="important"))
         await play.eventually(lambda: home.runs("bursts", VIRTUAL))
@@ -187,6 +184,39 @@ async def test_preemption_is_of_a_unit(tmp_path: Path) -> None:
         await home.told("waits", "FailedScheduling")
         assert home.runs("pushes", MACHINE), "equals stay"
         assert home.runs("pushes-too", MACHINE)
+
+
+async def test_pods_under_a_budget_stay_while_others_can_go(tmp_path: Path) -> None:
+    """Though they are the least important. The scheduler begins anew, so as to have heard of the budget for certain."""
+    async with playing(tmp_path, fleet("one", cpu=3)) as play:
+        home = Inside(play, "one")
+        classes = (priority_class("important", 1000), priority_class("usual", 10))
+        await play.submit(policy("home", {"for": "home"}, {"resource": "idc"}))
+        guarded = ("guarded-a", "guarded-b")
+        budget: JsonObject = {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": "guard", "namespace": "default"},
+            "spec": {"minAvailable": 2, "selector": {"matchLabels": {"guarded": "yes"}}},
+        }
+        await home.create(*classes, budget)
+        await home.create(*(pod(name, labels={"for": "home", "guarded": "yes"}) for name in guarded))
+        await home.create(pod("usual", labels={"for": "home"}, priorityClassName="usual"))
+        for name in (*guarded, "usual"):
+            await play.eventually(lambda name=name: home.runs(name, MACHINE))
+        await home.has_told_budgets()
+        await play.restart("scheduler")
+
+        await home.create(pod("first", labels={"for": "home"}, priorityClassName="important"))
+        await play.eventually(lambda: home.runs("first", MACHINE))
+        assert home.pods().keys() == {*guarded, "first"}
+
+        await home.create(pod("second", labels={"for": "home"}, priorityClassName="important"))
+        violates = "violates PodDisruptionBudget default/guard"
+        assert violates in await home.told("second", "FailedScheduling")
+        await play.eventually(lambda: home.runs("second", MACHINE))
+        (victim,) = set(guarded) - home.pods().keys()
+        assert violates in await home.told(victim, "Preempted")
 
 
 async def test_stock_that_is_gone_when_the_instance_is_to_start(tmp_path: Path) -> None:

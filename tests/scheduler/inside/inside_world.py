@@ -13,6 +13,7 @@ from shared.contracts.annotations import DELETION_COST
 from shared.contracts.binding import Annotate, Bind, Binding, Evict, Note, Pend, Release
 from shared.contracts.capacity import (
     Delta,
+    DisruptionBudget,
     EciProfile,
     Heartbeat,
     NodeClass,
@@ -27,6 +28,7 @@ from shared.contracts.outcome import Outcome
 from shared.contracts.pod import Instance, Owner, Pod
 from shared.contracts.refs import ObjectRef
 from shared.contracts.resource_policy import ResourcePolicy
+from shared.contracts.selectors import LabelSelector
 from shared.eci import candidates, chosen
 from shared.units import POOL_LABEL, VIRTUAL_LABEL, VIRTUAL_TAINT
 
@@ -62,6 +64,7 @@ class World:
         self.namespaces: dict[str, dict[str, str]] = {}
         self.sold: dict[str, VirtualStock] = {}
         self.profiles: tuple[EciProfile, ...] = ()
+        self.budgets: dict[str, DisruptionBudget] = {}
         self.sold_out: set[str] = set()  # virtual nodes that start nothing, and do not say so
         self.number = 0
         self.decided: list[Decided] = []
@@ -133,6 +136,7 @@ class World:
             nodes=columns,
             pools=self.pools,
             surroundings=self.around,
+            budgets=self.budgets,
         )
 
     def delta(self, *names: str, removed: Iterable[str] = (), **more: Any) -> Delta:
@@ -157,6 +161,16 @@ class World:
     def tell_capacity(self) -> None:
         """All of it."""
         self.state.on_capacity(self.snapshot())
+
+    def budget(self, allowed: int, name: str = "web", namespace: str = NAMESPACE, **told: Any) -> None:
+        """A PodDisruptionBudget, told of: for pods that are labelled app=<its name>, or by `selector`."""
+        budget = DisruptionBudget(**{"selector": LabelSelector(match_labels={"app": name}), "allowed": allowed, **told})
+        self.budgets[f"{namespace}/{name}"] = budget
+        self.state.on_capacity(self.delta(budgets={f"{namespace}/{name}": budget}))
+
+    def drop_budget(self, name: str = "web") -> None:
+        del self.budgets[f"{NAMESPACE}/{name}"]
+        self.state.on_capacity(self.delta(budgets={f"{NAMESPACE}/{name}": None}))
 
     # -- pods ------------------------------------------------------------------------------------------------
 

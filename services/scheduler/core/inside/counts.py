@@ -1,4 +1,5 @@
-"""What is counted over one member's pods: neighbours, priorities, host ports, units, spending, promised instances."""
+"""What is counted over one member's pods: neighbours, priorities, host ports, units, spending, promised instances, and
+who was told to go."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from services.scheduler.core.inside.neighbours import Neighbours
 from services.scheduler.core.inside.nodes import Nodes
 from services.scheduler.core.inside.policies import ResourcePolicies
 from services.scheduler.core.inside.ranks import Ranks
-from services.scheduler.core.inside.records import Seat
+from services.scheduler.core.inside.records import LEAVING, Seat
 from services.scheduler.core.inside.units import Tally
-from services.scheduler.core.inside.values import HostPort, Owner, ResourcePolicy
+from services.scheduler.core.inside.values import HostPort, Labels, Owner, ResourcePolicy
 
 _NOTHING = 1e-9  # a sum of prices below this is none: they are decimal numbers in binary
 
@@ -23,6 +24,7 @@ class Counts:
         self.neighbours = Neighbours(lambda: ((seat, seat.row) for seat in seats()), lambda: nodes.top)
         self.ranks = Ranks(nodes)
         self.promised: Counter[tuple[str, str]] = Counter()  # (virtual node, size) → instances not seen yet
+        self.going: Counter[tuple[str, Labels]] = Counter()  # (namespace, labels) → told to go, which does not show yet
         self._policies = policies
         self._ports: dict[int, Counter[HostPort]] = {}
         self._tallies: dict[tuple[str, str], Tally] = {}
@@ -43,6 +45,10 @@ class Counts:
             self._spending[seat.owner] = spent
             if abs(spent) < _NOTHING:
                 del self._spending[seat.owner]
+        if seat.priority == LEAVING and not seat.leaving:
+            self.going[seat.namespace, seat.labels] += sign
+            if not self.going[seat.namespace, seat.labels]:
+                del self.going[seat.namespace, seat.labels]
         if seat.instance is not None:
             self.promised[seat.instance] += sign
             if not self.promised[seat.instance]:

@@ -51,8 +51,9 @@ def decide(case: Case, now: float) -> Choice | Refusal:
         misses.append(found)
         if policy is None or stage.rule is None or stage.place is None:
             continue
-        if policy.preempts_early and (plan := preemption.plan(case, stage)) is not None:
-            return _refusal(case, misses, plan=plan)
+        early = preemption.plan(case, stage) if policy.preempts_early else None
+        if early is not None and not early.violated:  # there may be room in another unit
+            return _refusal(case, misses, plan=early)
         is_full = found.code == "UnitFull"
         if not waits(policy, stage.rule, is_full, case.member.counts.tally(policy).leaving(stage.place)):
             continue
@@ -62,8 +63,7 @@ def decide(case: Case, now: float) -> Choice | Refusal:
         until = (case.record.pod.created_at or now) + policy.timeout * waited
         if now < until:
             return _refusal(case, misses, waiting=stage, until=until)
-    plans = (preemption.plan(case, miss.stage) for miss in misses)
-    return _refusal(case, misses, plan=next((plan for plan in plans if plan is not None), None))
+    return _refusal(case, misses, plan=preemption.best_of(case, (miss.stage for miss in misses)))
 
 
 def _try(case: Case, stage: Stage) -> Choice | _Miss:
@@ -90,9 +90,15 @@ def _refusal(
         code = "WaitingForUnit"
         parts.append(f"it waits for {waiting.name} as the policy's whenTryNextUnits says")
     if plan is not None:
-        parts.append(f"room is being made on node {plan.node}")
+        parts.append(f"room is being made on node {plan.node}{_violation(plan)}")
     message = "; ".join(parts)
     return Refusal(code, message[:_LONGEST], _helps(case, misses, waiting, plan), until, plan)
+
+
+def _violation(plan: Plan) -> str:
+    names = sorted({name for names in plan.violated.values() for name in names})
+    listed = f"PodDisruptionBudget{'s' * (len(names) > 1)} {', '.join(names)}"
+    return f", which violates {listed}: no place can be had without" if names else ""
 
 
 def _helps(case: Case, misses: list[_Miss], waiting: Stage | None, plan: Plan | None) -> Help:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from services.scheduler.core.inside import prices
+from services.scheduler.core.inside.budgets import Budgets
 from services.scheduler.core.inside.counts import Counts
 from services.scheduler.core.inside.fit import Where, ready, tolerated
 from services.scheduler.core.inside.holds import Holds
@@ -58,6 +59,7 @@ class Member:
         self.counts = Counts(self.nodes, policies, self._seats)
         self.prices: dict[str, float] = {}  # of a pool's node
         self.rests = Rests()
+        self.budgets = Budgets()
         self._policies = policies
         self._on: dict[str, dict[str, PodRecord]] = {}
         self._sales: dict[str, Sale] | None = None
@@ -78,6 +80,7 @@ class Member:
                 self._take_snapshot(message, news)
             case Delta():
                 if self.feed.delta(message):
+                    self.budgets.change(message.budgets)
                     self._write(message.classes, [message.nodes], message.removed, message.pools, message, news)
             case Heartbeat():
                 self.feed.heartbeat(message)
@@ -94,6 +97,7 @@ class Member:
         if chunks is not None:
             classes = {key: node for chunk in chunks for key, node in chunk.classes.items()}
             pools = tuple(pool for chunk in chunks for pool in chunk.pools)
+            self.budgets.replace({name: budget for chunk in chunks for name, budget in chunk.budgets.items()})
             self._write(classes, [chunk.nodes for chunk in chunks], None, pools, chunks[0], news)
 
     def _write(

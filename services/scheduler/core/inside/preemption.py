@@ -1,20 +1,21 @@
 """Room for a pod of higher priority: on which node of a unit, and who has to go for it.
 
-As kube-scheduler does it: all pods of lower priority go in thought, then as many as still fit come back, the most
-important first. Of the nodes the one counts whose most important victim is the least important, then that with fewer
-and less important ones. Who is on its way out already is waited for and costs nothing. PodDisruptionBudgets are not
-looked at: brim is not told of them.
+As kube-scheduler does it: all pods of lower priority go in thought, then as many as still fit come back: first those
+whose going would violate a PodDisruptionBudget, then the others, each time the most important first. Of the nodes the
+one counts where the fewest violate one, then the one whose most important victim is the least important, then that with
+fewer and less important ones. Who is on its way out already is waited for and costs nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from services.scheduler.core.inside import fit
+from services.scheduler.core.inside.budgets import InForce
 from services.scheduler.core.inside.nodes import Flags
 from services.scheduler.core.inside.records import LEAVING, PodRecord
 from services.scheduler.core.inside.trial import Case, full, open_rows
@@ -24,16 +25,43 @@ from services.scheduler.core.values import PODS
 
 LOOKED_AT: Final = 100  # nodes of one level, as many as kube-scheduler looks at by default
 CLOSELY: Final = 10  # nodes of one level where neighbours have to be judged anew for every victim
+FURTHER: Final = 10  # times as many, for places where no budget is violated: most others are told apart at once
+_NO_VIOLATIONS: Final[Mapping[PodRecord, Sequence[str]]] = {}
 _LIFT: Final = 2**31  # makes every priority positive, so that one victim more weighs more than its priority
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """victims: who is to go from the node, none where it is enough to wait for those that go anyway."""
+    """victims: who is to go from the node, none where it is enough to wait for those that go anyway. violated: those of
+    them whose going violates PodDisruptionBudgets, and which."""
 
     stage: Stage
     node: str
     victims: tuple[PodRecord, ...]
+    violated: Mapping[PodRecord, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def weight(self) -> tuple[int, int, int, int]:
+        """Less is better."""
+        importance = sum(victim.pod.priority + _LIFT for victim in self.victims)
+        return (len(self.violated), self.most, importance, len(self.victims))
+
+    @property
+    def most(self) -> int:
+        """The priority of the most important victim."""
+        return max((victim.pod.priority for victim in self.victims), default=LEAVING)
+
+
+def best_of(case: Case, stages: Iterable[Stage]) -> Plan | None:
+    """In the first of these units that has a place; one where no budget is violated comes before all others."""
+    best: Plan | None = None
+    for stage in stages:
+        found = plan(case, stage)
+        if found is not None and not found.violated:
+            return found
+        if best is None or (found is not None and len(found.violated) < len(best.violated)):
+            best = found
+    return best
 
 
 def plan(case: Case, stage: Stage) -> Plan | None:
@@ -47,16 +75,41 @@ def plan(case: Case, stage: Stage) -> Plan | None:
         takes = takes & _of_unit(case, stage)
     if not takes.any():
         return None
+    closely, budgets = _judged_closely(case, stage), case.member.budgets.in_force(case.member.counts.going)
+    found = _search(_Look(case, stage, closely, budgets, sparing=True), takes) if budgets is not None else None
+    return found or _search(_Look(case, stage, closely, budgets), takes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """closely: more than amounts decides on a node. budgets: None where there are none. sparing: only at places where
+    none is violated."""
+
+    case: Case
+    stage: Stage
+    closely: bool
+    budgets: InForce | None
+    sparing: bool = False
+
+    def fits(self, row: int, gone: Sequence[PodRecord]) -> bool:
+        fits = _fits_closely if self.closely else _fits
+        return fits(self.case, self.stage, row, gone)
+
+
+def _search(look: _Look, takes: Flags) -> Plan | None:
+    """Level by level: first nodes on which it is enough that the least important go."""
+    case, nodes = look.case, look.case.member.nodes
     avail = _less_claims(case)
     seen = np.zeros(nodes.top, dtype=np.bool_)
-    for level, gain in case.member.counts.ranks.below(pod.priority):
+    best: Plan | None = None
+    for level, gain in case.member.counts.ranks.below(case.record.pod.priority):
         someone = gain[nodes.columns[PODS], : nodes.top] > 0
         rows = takes & ~seen & someone & _holds(case, avail + gain)
         seen |= rows
-        best = _best(case, stage, rows, level)
-        if best is not None:
-            return best
-    return None
+        best = _better(best, look, rows, level)
+        if best is not None and not best.violated and best.most <= level:
+            break  # on all other nodes somebody more important has to go
+    return best
 
 
 def _less_claims(case: Case) -> Floats:
@@ -76,23 +129,21 @@ def _holds(case: Case, avail: Floats) -> Flags:
     return found
 
 
-def _best(case: Case, stage: Stage, rows: Flags, level: int) -> Plan | None:
-    """Of nodes whose most important victim is as important as this level, the one that costs least."""
-    nodes, closely = case.member.nodes, _judged_closely(case, stage)
-    found = np.flatnonzero(rows)
+def _better(best: Plan | None, look: _Look, rows: Flags, level: int) -> Plan | None:
+    """The best of what was found before and of nodes whose most important victim is as important as this level."""
+    nodes, enough = look.case.member.nodes, CLOSELY if look.closely else LOOKED_AT
+    found, places = np.flatnonzero(rows), 0
     ranked = found[np.argsort(nodes.rank[found])].tolist()
-    best: tuple[tuple[int, int, int], Plan] | None = None
-    for row in ranked[: CLOSELY if closely else LOOKED_AT]:
-        victims = _victims(case, stage, row, closely=closely)
-        if victims is None:
+    for row in ranked[: enough * FURTHER if look.sparing else enough]:
+        made = _on(look, row)
+        if made is None:
             continue
-        most = max((victim.pod.priority for victim in victims), default=LEAVING)
-        weight = (most, sum(victim.pod.priority + _LIFT for victim in victims), len(victims))
-        if best is None or weight < best[0]:
-            best = weight, Plan(stage, nodes.names[row], tuple(victims))
-        if len(victims) <= 1 and most <= level:
-            break  # no other can cost less
-    return best[1] if best is not None else None
+        places += 1
+        if best is None or made.weight < best.weight:
+            best = made
+        if places == enough or (not best.violated and len(best.victims) <= 1 and best.most <= level):
+            break  # enough to choose from, or no other can cost less
+    return best
 
 
 def _judged_closely(case: Case, stage: Stage) -> bool:
@@ -109,22 +160,24 @@ def _judged_closely(case: Case, stage: Stage) -> bool:
     )
 
 
-def _victims(case: Case, stage: Stage, row: int, *, closely: bool) -> list[PodRecord] | None:
+def _on(look: _Look, row: int) -> Plan | None:
     """Who has to go from this node; None where that would not help."""
-    there = sorted(
-        case.member.on(case.member.nodes.names[row]), key=lambda r: (-r.pod.priority, r.pod.created_at, r.uid)
-    )
+    case, member = look.case, look.case.member
+    node = member.nodes.names[row]
+    there = sorted(member.on(node), key=lambda r: (-r.pod.priority, r.pod.created_at, r.uid))
     leaving = [record for record in there if record.seat and record.seat.priority == LEAVING]
     lower = [r for r in there if r.seat and LEAVING < r.seat.priority < case.record.pod.priority]
-    fits = _fits_closely if closely else _fits
-    if not fits(case, stage, row, [*leaving, *lower]):
+    violated = look.budgets.violated(lower) if look.budgets is not None else _NO_VIOLATIONS
+    others = [record for record in lower if record not in violated] if violated else lower
+    if not look.fits(row, [*leaving, *(others if look.sparing else lower)]):
         return None
-    victims = list(lower)
-    for record in lower:  # the most important first
+    victims = lower
+    for record in (*violated, *others):  # those who come back first
         spared = [other for other in victims if other is not record]
-        if fits(case, stage, row, [*leaving, *spared]):
+        if look.fits(row, [*leaving, *spared]):
             victims = spared
-    return victims
+    found = {record: violated[record] for record in victims if record in violated}
+    return None if look.sparing and found else Plan(look.stage, node, tuple(victims), found)
 
 
 def _fits(case: Case, stage: Stage, row: int, gone: Sequence[PodRecord]) -> bool:

@@ -200,7 +200,9 @@ class Turns:
         for victim in plan.victims:
             victim.evicted_at = now
             case.member.recount([victim])
-            yield self._orders.evict(victim, "Preempted", message, now)
+            violated = plan.violated.get(victim)
+            why = f"; that violates PodDisruptionBudget {', '.join(violated)}" if violated else ""
+            yield self._orders.evict(victim, "Preempted", message + why, now)
 
     def _claims(self, member: Member, record: PodRecord) -> Claims:
         """Room that is being made for others that are at least as important."""

@@ -1,0 +1,93 @@
+"""PodDisruptionBudgets of one member: whose going would violate one.
+
+As kube-scheduler counts: of the pods that may have to go, the most important first, each takes one disruption of every
+budget that selects it, and violates one that has none left. An empty selector selects every pod of the namespace, as it
+does for evictions; kube-scheduler passes such a budget over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from services.scheduler.core.constraints import LabelSelector
+from services.scheduler.core.inside.records import PodRecord
+from services.scheduler.core.inside.values import Labels
+from shared.contracts.capacity import DisruptionBudget
+
+
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    """name: "namespace/name"."""
+
+    name: str
+    selector: LabelSelector
+    allowed: int
+    evicted: frozenset[str]
+
+
+class Budgets:
+    """Those that were told."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, dict[str, _Budget]] = {}  # by namespace, then by name
+
+    def replace(self, told: Mapping[str, DisruptionBudget]) -> None:
+        """All there are."""
+        self._of.clear()
+        self.change(told)
+
+    def change(self, told: Mapping[str, DisruptionBudget | None]) -> None:
+        """Some of them; None for one that is no more."""
+        for name, budget in told.items():
+            namespace = name.partition("/")[0]
+            if budget is not None and budget.selector is not None:
+                made = _Budget(name, LabelSelector.of(budget.selector), budget.allowed, frozenset(budget.evicted))
+                self._of.setdefault(namespace, {})[name] = made
+            elif namespace in self._of:
+                self._of[namespace].pop(name, None)
+                if not self._of[namespace]:
+                    del self._of[namespace]
+
+    def in_force(self, going: Mapping[tuple[str, Labels], int]) -> InForce | None:
+        """None where there are none. going: (namespace, labels) → pods that were told to go, which the member has not
+        counted yet."""
+        return InForce(self._of, going) if self._of else None
+
+
+class InForce:
+    """What the budgets allow at one moment, for one pod that looks for a place."""
+
+    def __init__(self, budgets: Mapping[str, Mapping[str, _Budget]], going: Mapping[tuple[str, Labels], int]) -> None:
+        self._budgets = budgets
+        self._selecting: dict[tuple[str, Labels], tuple[_Budget, ...]] = {}
+        self._taken: dict[str, int] = {}
+        for (namespace, labels), count in going.items():
+            for budget in self._of(namespace, labels):
+                self._taken[budget.name] = self._taken.get(budget.name, 0) + count
+
+    def _of(self, namespace: str, labels: Labels) -> tuple[_Budget, ...]:
+        here = self._budgets.get(namespace)
+        if here is None:
+            return ()
+        found = self._selecting.get((namespace, labels))
+        if found is None:
+            has = dict(labels)
+            found = tuple(budget for budget in here.values() if budget.selector.matches(has))
+            self._selecting[namespace, labels] = found
+        return found
+
+    def violated(self, pods: Iterable[PodRecord]) -> dict[PodRecord, Sequence[str]]:
+        """Who of these, were they all to go in this order, violates budgets, and which."""
+        taken, found = dict(self._taken), dict[PodRecord, Sequence[str]]()
+        for record in pods:
+            names = []
+            for budget in self._of(record.pod.namespace, record.labels):
+                if record.pod.name in budget.evicted:
+                    continue
+                taken[budget.name] = taken.get(budget.name, 0) + 1
+                if taken[budget.name] > budget.allowed:
+                    names.append(budget.name)
+            if names:
+                found[record] = names
+        return found
