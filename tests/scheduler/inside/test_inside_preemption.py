@@ -121,6 +121,47 @@ def test_while_the_victim_goes_nobody_else_has_to() -> None:
         assert not [order for decided in world.decide() for order in decided.orders if isinstance(order, Evict)]
 
 
+@pytest.mark.parametrize("leaves_anyway", [False, True])
+def test_nobody_else_has_to_go_before_the_room_shows_of_one_who_is_gone(leaves_anyway: bool) -> None:
+    """Pods and capacity are told one by one, and in any order."""
+    world = member(2)
+    fill(world, "n0", 5, 3)
+    if leaves_anyway:
+        world.change("n0-1", terminating=True)
+    urgent(world)
+    leave_untold(world, "n0-1")
+    assert evicted(world) == []
+    assert world.reason("urgent")[1].endswith("room is being made on node n0")
+    world.state.on_capacity(world.delta("n0"))
+    world.pass_(2)
+    world.run()
+    assert world.bound["urgent"] == "n0"
+
+
+def test_others_have_to_go_where_the_room_went_to_somebody_else() -> None:
+    world = member(2)
+    fill(world, "n0", 5, 3)
+    urgent(world)
+    leave_untold(world, "n0-1")
+    world.pod("foreign", node="n0", priority=500, scheduler="default-scheduler")
+    assert evicted(world) == []
+    world.tell_capacity()
+    world.pass_(12)
+    world.state.on_capacity(world.heartbeat())
+    assert evicted(world) == ["n0-0"]
+
+
+def leave_untold(world: World, name: str) -> None:
+    """It is gone, and its room is not told of."""
+    pod = world.pods.pop(name)
+    world.pass_(2)
+    world.state.on_pod_gone(pod.member, pod.namespace, name)
+
+
+def evicted(world: World) -> list[str]:
+    return [order.name for decided in world.decide() for order in decided.orders if isinstance(order, Evict)]
+
+
 def test_a_victim_that_does_not_go_is_told_again() -> None:
     world = member(1)
     fill(world, "n0", 1)

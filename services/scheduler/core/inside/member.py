@@ -188,7 +188,7 @@ class Member:
         """The pod counts there from now on. spec: its instance's, empty where that is not known."""
         self._leave(record)
         record.given, record.assumed, record.assumed_at, record.spec = bind, True, bind.at, spec
-        record.nominated = ""
+        record.nominated, record.awaits = "", ()
         record.set_labels()
         self.holds.assume(record.uid, bind.node, self._takes(record))
         self._enter(record)
@@ -231,6 +231,10 @@ class Member:
             return None
 
     # -- counting --------------------------------------------------------------------------------------------
+
+    def has(self, record: PodRecord) -> bool:
+        """Whether it is still told of."""
+        return self.pods.get((record.pod.namespace, record.pod.name)) is record
 
     def on(self, node: str) -> Iterable[PodRecord]:
         """Pods that count on this node."""

@@ -32,12 +32,13 @@ _LIFT: Final = 2**31  # makes every priority positive, so that one victim more w
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """victims: who is to go from the node, none where it is enough to wait for those that go anyway. violated: those of
-    them whose going violates PodDisruptionBudgets, and which."""
+    """victims: who is to go from the node, none where it is enough to wait for those that go anyway (leaving).
+    violated: the victims whose going violates PodDisruptionBudgets, and which."""
 
     stage: Stage
     node: str
     victims: tuple[PodRecord, ...]
+    leaving: tuple[PodRecord, ...] = ()
     violated: Mapping[PodRecord, Sequence[str]] = field(default_factory=dict)
 
     @property
@@ -69,6 +70,8 @@ def plan(case: Case, stage: Stage) -> Plan | None:
     pod = case.record.pod
     if pod.preemption == "Never" or stage.where.virtual:
         return None
+    if case.room_comes:
+        return Plan(stage, case.record.nominated, ())
     nodes = case.member.nodes
     takes = fit.takes(nodes, stage.where)
     if full(case, stage) is not None:
@@ -177,7 +180,7 @@ def _on(look: _Look, row: int) -> Plan | None:
         if look.fits(row, [*leaving, *spared]):
             victims = spared
     found = {record: violated[record] for record in victims if record in violated}
-    return None if look.sparing and found else Plan(look.stage, node, tuple(victims), found)
+    return None if look.sparing and found else Plan(look.stage, node, tuple(victims), tuple(leaving), found)
 
 
 def _fits(case: Case, stage: Stage, row: int, gone: Sequence[PodRecord]) -> bool:

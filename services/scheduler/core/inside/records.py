@@ -44,6 +44,7 @@ class PodRecord:
     """given: the last order to bind it; assumed: it counts as carried out. assumed_at: Unix seconds of the order, or of
     the last word about it. spec: of the instance that it was given. nominated: the node where room is made for it.
     pended: (code, message, nominated, at) as last told. noted: reasons of events that were told.
+    awaits: who goes from there, or went a moment ago. room_at: when it was last noticed that one of them is gone.
     evicted_at: when it was told to go. cost: (what it was last annotated with, at). failures: binds that failed in a
     row. missing_since: when the pod of an instance, or the virtual node of a pod, was first found gone. leaked: that
     was counted.
@@ -58,6 +59,8 @@ class PodRecord:
     spec: str = ""
     seat: Seat | None = None
     nominated: str = ""
+    awaits: tuple[PodRecord, ...] = ()
+    room_at: float = float("-inf")
     pended: tuple[str, str, str, float] | None = None
     noted: set[str] = field(default_factory=set)
     evicted_at: float | None = None

@@ -29,7 +29,8 @@ _SLACK: Final = 1e-9  # by which sums of prices may be off
 @dataclass(slots=True)
 class Case:
     """The pod that looks for a node, and all that bears on it. wish: it asks for ECI, and follows no policy then.
-    avoid: virtual nodes that had no instance for its like a moment ago.
+    avoid: virtual nodes that had no instance for its like a moment ago. room_comes: somebody has left the node where
+    room is made for it, which the capacity does not show yet.
     """
 
     member: Member
@@ -37,6 +38,7 @@ class Case:
     policy: ResourcePolicy | None
     wish: Wish | None
     claims: Claims = ()
+    room_comes: bool = False
     asker: Asker = field(init=False)
     ceiling: float | None = field(init=False)
     avoid: frozenset[str] = field(init=False)

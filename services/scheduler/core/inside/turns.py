@@ -21,6 +21,7 @@ from shared.units import DEFAULT_SCHEDULER
 
 SEEN_WITHIN: Final = 60.0  # seconds in which a pod that was bound shows up so; after that it is decided anew
 VOID_AFTER: Final = 600.0  # seconds after which the executor carries an order out no more
+SHOWN_WITHIN: Final = 11.0  # seconds in which capacity shows that a pod is gone: there is a heartbeat every 10
 GOES_WITHIN: Final = 60.0  # seconds in which a pod that was evicted shows up as terminating
 TELL_AGAIN: Final = 30.0  # seconds between two messages to a pod that differ only in their words
 NEW_FOR: Final = 600.0  # seconds in which a pod of another scheduler is told that brim leaves it alone
@@ -140,6 +141,7 @@ class Turns:
     def _turn(self, member: Member, line: Line, now: float) -> Decided | None:
         record = line.first
         case = self.case_of(member, record)
+        case.room_comes = self._room_comes(member, record, now)
         with member.holds.lifted(record.uid):
             found = decide(case, now)
         policies = self._policies.of(record.pod.namespace, dict(record.labels)) if case.wish is None else ()
@@ -178,10 +180,11 @@ class Turns:
             if len(line.records) == 1 and line.key != self.kind_of(record):
                 self.queue.put(record, self.kind_of(record))
         else:
-            orders += self._make_room(case, plan, now)
+            again_at = now + SHOWN_WITHIN if case.room_comes else refusal.again_at
+            orders += self._make_room(case, plan, now) if not case.room_comes else ()
             self.queue.discard(record)
             alone = self.queue.put(record, (*self.kind_of(record), record.uid))
-            self.queue.sleeps(alone, now, refusal.wants, (refusal.code, refusal.message), refusal.again_at)
+            self.queue.sleeps(alone, now, refusal.wants, (refusal.code, refusal.message), again_at)
             if alone is not line:
                 self.queue.goes_on(line)
         orders += self._pend(record, refusal.code, refusal.message, now)
@@ -194,7 +197,7 @@ class Turns:
     def _make_room(self, case: Case, plan: Plan, now: float) -> Iterator[Binding]:
         record = case.record
         self._unnominate(record)
-        record.nominated = plan.node
+        record.nominated, record.awaits = plan.node, (*plan.victims, *plan.leaving)
         self._nominated.setdefault(case.member.name, {})[record] = None
         message = f"Preempted by pod {record.pod.namespace}/{record.pod.name} on node {plan.node}"
         for victim in plan.victims:
@@ -203,6 +206,15 @@ class Turns:
             violated = plan.violated.get(victim)
             why = f"; that violates PodDisruptionBudget {', '.join(violated)}" if violated else ""
             yield self._orders.evict(victim, "Preempted", message + why, now)
+
+    @staticmethod
+    def _room_comes(member: Member, record: PodRecord, now: float) -> bool:
+        """Whether somebody has left the node where room is made for it, which the capacity does not show yet. Pods and
+        capacity are told one by one: until both agree nobody else has to go."""
+        there = tuple(other for other in record.awaits if member.has(other) and other.node == record.nominated)
+        if there != record.awaits:
+            record.awaits, record.room_at = there, now
+        return bool(record.nominated) and member.holds.shown_at < record.room_at
 
     def _claims(self, member: Member, record: PodRecord) -> Claims:
         """Room that is being made for others that are at least as important."""
@@ -215,7 +227,7 @@ class Turns:
 
     def _unnominate(self, record: PodRecord) -> None:
         if record.nominated:
-            record.nominated = ""
+            record.nominated, record.awaits, record.room_at = "", (), float("-inf")
             self._nominated.get(record.pod.member, {}).pop(record, None)
 
     # -- orders that were not carried out --------------------------------------------------------------------
