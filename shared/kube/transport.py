@@ -141,7 +141,13 @@ class Transport:
         """An answer without an end. silence: seconds without a byte after which MemberUnavailable is raised."""
         limits = self._limits(silence=silence)
         async with self._answer(what, "GET", path, query, None, JSON, JSON, limits) as response:
-            yield response.content
+            try:
+                yield response.content
+            finally:
+                # Left in the middle. TLS would wait for the member to agree that it ends, half a minute if need be, and
+                # the connection would outlive its client.
+                if response.connection is not None and response.connection.transport is not None:
+                    response.connection.transport.abort()
 
     def _limits(self, *, total: float | None = None, silence: float | None = None) -> aiohttp.ClientTimeout:
         connect = self._timeouts.connect

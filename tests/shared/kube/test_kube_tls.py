@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import os
 import shutil
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -243,3 +247,33 @@ async def test_outside_of_a_cluster_there_is_no_service_account(monkeypatch) -> 
     with pytest.raises(Misconfigured, match=r"member idc: this process runs in no cluster: name a kubeconfig"):
         async with reach_own():
             pass
+
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+
+
+def mute(listening: socket.socket) -> None:
+    """A member that begins an answer and then only listens, not to TLS's farewell either. Returns when it hears nothing
+    more. Raises TimeoutError."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATES / "server.pem")
+    accepted, _ = listening.accept()
+    accepted.settimeout(10)
+    with (
+        context.wrap_socket(accepted, server_side=True) as secure,
+        socket.socket(fileno=os.dup(secure.fileno())) as raw,
+    ):
+        raw.settimeout(10)
+        secure.recv(65536)
+        secure.sendall(STREAM)
+        while raw.recv(65536):
+            pass
+
+
+async def test_a_stream_that_is_left_ends_at_once_whatever_the_member_does(kubeconfig) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor() as pool:
+        gone = asyncio.get_running_loop().run_in_executor(pool, mute, listening)
+        async with connect(kubeconfig(listening.getsockname()[1], **CA)) as client:
+            async with client._transport.stream("watch pods", "/api/v1/pods", {}, silence=10.0) as content:
+                assert await content.readany() == b"{}"
+            await gone
