@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +18,18 @@ import yaml
 
 from tests.docker import images
 from tests.docker.engine import Engine
+from tests.docker.stand_in import image as stand_in
 from tests.real.golang import Missing
+from tests.real.waiting import until
 
 ROOT = Path(__file__).parents[2]
 BESIDE = ("jaeger", "prometheus")  # brim runs without them
 PORTS = {"nats": 4222, "jaeger": 16686, "prometheus": 9090}  # in their containers
 FIRST_PORT = 6441  # of the simulator's, in its container
+K3S_PORT = 6443  # in each of its containers
+K3S = ("idc", "ack")  # the members that it runs
 UP = 300.0  # seconds until everything is healthy
+WAIT = 120.0  # seconds for what takes a few
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,34 +94,84 @@ class Stack:
         found = json.loads(self.engine.docker("inspect", *identifiers))
         return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in found}
 
+    def brim(self, *arguments: str) -> str:
+        """What the command line says, from outside the containers."""
+        environment = {
+            **self.engine.environment,
+            "BRIM_BUS__URL": self.url,
+            "BRIM_CLOCK__SPEED": f"{self.speed:g}",
+            "BRIM_CLOCK__EPOCH": f"{self.epoch:.3f}",
+            "BRIM_TELEMETRY__JAEGER": self.published("jaeger"),
+        }
+        command = [sys.executable, "-m", "cli", *arguments]
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=WAIT, check=False
+        )
+        assert not done.returncode, done.stderr
+        return done.stdout
+
+    def has_joined(self, members: set[str]) -> bool:
+        told = json.loads(self.brim("get", "clusters", "-o", "json"))["items"]
+        return {one["metadata"]["name"] for one in told} == members
+
     def kubeconfig(self, folder: Path) -> Path:
-        """Of the members, as this machine reaches them."""
-        document = yaml.safe_load(self.compose("exec", "-T", "executor", "cat", "/fleet/kubeconfig"))
+        """Of the simulated members, as this machine reaches them."""
+        document = self._kubeconfig("kubeconfig")
         for number, entry in enumerate(document["clusters"]):
-            inside = f"simulator:{FIRST_PORT + number}"
-            server = entry["cluster"]["server"]
-            assert inside in server
-            entry["cluster"]["server"] = server.replace(inside, self._address("simulator", FIRST_PORT + number))
-        path = folder / "kubeconfig"
-        path.write_text(yaml.safe_dump(document), encoding="utf-8")
-        return path
+            self._publish(entry["cluster"], "simulator", FIRST_PORT + number)
+        return _written(document, folder)
+
+    def kubeconfig_of_k3s(self, folder: Path) -> Path:
+        """As `kubeconfig`, of the members that K3s runs: as brim has it, in one file and by their names."""
+        document: dict[str, Any] = {"clusters": [], "users": [], "contexts": []}
+        for member in K3S:
+            found = self._kubeconfig(f"{member}.yaml")
+            self._publish(found["clusters"][0]["cluster"], f"k3s-{member}", K3S_PORT)
+            for kind in ("clusters", "users"):
+                document[kind].append({**found[kind][0], "name": member})
+            document["contexts"].append({"name": member, "context": {"cluster": member, "user": member}})
+        return _written(document, folder)
+
+    def _kubeconfig(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = yaml.safe_load(self.compose("exec", "-T", "executor", "cat", f"/fleet/{name}"))
+        return found
+
+    def _publish(self, cluster: dict[str, str], service: str, port: int) -> None:
+        inside = f"{service}:{port}"
+        assert inside in cluster["server"]
+        cluster["server"] = cluster["server"].replace(inside, self._address(service, port))
+
+
+def _written(document: dict[str, Any], folder: Path) -> Path:
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return path
+
+
+def seen(condition: Callable[[], bool], what: str) -> None:
+    until(condition, WAIT, lambda: f"not seen within {WAIT:g} s: {what}")
 
 
 @contextmanager
-def stack(engine: Engine, folder: Path, *, speed: float) -> Iterator[Stack]:
+def stack(engine: Engine, folder: Path, *, speed: float, profile: str = "simulated") -> Iterator[Stack]:
     """Up and healthy while the block runs, and gone after it, volumes and all. Raises golang.Missing where an image is
     not to be had.
 
-    speed: fleet seconds per real second.
+    speed: fleet seconds per real second. profile: of compose.yaml, which members it has.
     """
     epoch = time.time()
     environment = {
-        "COMPOSE_PROJECT_NAME": f"brim-test-{os.getpid()}",
+        "COMPOSE_PROJECT_NAME": f"brim-test-{os.getpid()}-{profile}",
+        "COMPOSE_PROFILES": profile,
         "IMAGE": f"brim-test:{os.getpid()}",
         "BRIM_CLOCK__SPEED": f"{speed:g}",
         "BRIM_CLOCK__EPOCH": f"{epoch:.3f}",
         **dict.fromkeys(("NATS_PORT", "JAEGER_PORT", "PROMETHEUS_PORT", "IDC_PORT", "ACK_PORT"), "0"),
     }
+    if profile == "k3s":
+        environment["K3S_IMAGE"] = images.k3s(engine, folder)
+        if environment["K3S_IMAGE"] == stand_in.name():
+            environment["COMPOSE_FILE"] = f"compose.yaml{os.pathsep}{stand_in.COMPOSE}"
     running = Stack(engine, environment, epoch, speed)
     running.provide(folder)
     try:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +24,13 @@ from shared.settings import BusSettings, Settings
 from simulator.members import Running
 from tests.docker import stack as stacks
 from tests.docker.engine import Engine
-from tests.docker.stack import ROOT, Stack
+from tests.docker.stack import ROOT, WAIT, Stack, seen
 from tests.real.golang import Missing
-from tests.real.waiting import until
 
 pytestmark = pytest.mark.docker
 
 SPEED = 20.0  # added nodes are idle for ten minutes before they go
 PATIENCE = 4.0  # containers on a busy machine
-WAIT = 120.0  # seconds for what takes a few
 SERVICES = ("inventory", "scheduler", "executor", "descheduler")
 
 
@@ -46,28 +43,9 @@ def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         pytest.skip(str(missing))
 
 
-def brim(stack: Stack, *arguments: str) -> str:
-    """What the command line says, from outside the containers."""
-    environment = {
-        **stack.engine.environment,
-        "BRIM_BUS__URL": stack.url,
-        "BRIM_CLOCK__SPEED": f"{stack.speed:g}",
-        "BRIM_CLOCK__EPOCH": f"{stack.epoch:.3f}",
-        "BRIM_TELEMETRY__JAEGER": stack.published("jaeger"),
-    }
-    command = [sys.executable, "-m", "cli", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=WAIT, check=False)
-    assert not done.returncode, done.stderr
-    return done.stdout
-
-
 def answer(url: str) -> Any:
     with urllib.request.urlopen(url, timeout=WAIT) as response:
         return json.load(response)
-
-
-def seen(condition: Callable[[], bool], what: str) -> None:
-    until(condition, WAIT, lambda: f"not seen within {WAIT:g} s: {what}")
 
 
 def needs(stack: Stack, service: str) -> None:
@@ -75,13 +53,8 @@ def needs(stack: Stack, service: str) -> None:
         pytest.skip(stack.without[service])
 
 
-def has_joined(stack: Stack) -> bool:
-    told = json.loads(brim(stack, "get", "clusters", "-o", "json"))["items"]
-    return {one["metadata"]["name"] for one in told} == {"idc", "ack"}
-
-
 async def test_the_hybrid_scenario_plays(stack: Stack, tmp_path: Path) -> None:
-    seen(lambda: has_joined(stack), "both members have joined")
+    seen(lambda: stack.has_joined({"idc", "ack"}), "both members have joined")
     fleet = fleet_file.load(ROOT / "deploy" / "compose" / "simulated.yaml")
     clock = Clock(speed=stack.speed, epoch=stack.epoch)
     settings = Settings(bus=BusSettings(url=stack.url))
@@ -92,8 +65,8 @@ async def test_the_hybrid_scenario_plays(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_people_see_from_outside_what_runs_inside(stack: Stack) -> None:
-    assert "cluster-idc-demo" in brim(stack, "get", "clusters")
-    assert "idc" in brim(stack, "explain", "deploy/qwen3", "-n", "test")
+    assert "cluster-idc-demo" in stack.brim("get", "clusters")
+    assert "idc" in stack.brim("explain", "deploy/qwen3", "-n", "test")
 
 
 def test_jaeger_has_the_story(stack: Stack) -> None:
@@ -103,7 +76,7 @@ def test_jaeger_has_the_story(stack: Stack) -> None:
         return set(answer(f"{stack.published('jaeger')}/api/services")["data"])
 
     seen(lambda: set(SERVICES) - {"descheduler"} <= told(), "spans of the services that had a part in it")
-    assert f"{stack.published('jaeger')}/trace/" in brim(stack, "trace", "deploy/qwen3", "-n", "test")
+    assert f"{stack.published('jaeger')}/trace/" in stack.brim("trace", "deploy/qwen3", "-n", "test")
 
 
 def test_prometheus_hears_all_services(stack: Stack) -> None:
@@ -142,10 +115,10 @@ def test_nothing_crashed_on_the_way(stack: Stack) -> None:
 
 
 def test_all_is_there_after_everything_was_stopped_and_started(stack: Stack) -> None:
-    before = brim(stack, "get", "pods", "-n", "test", "-M", "-o", "name")
+    before = stack.brim("get", "pods", "-n", "test", "-M", "-o", "name")
     stack.compose("stop")
     stack.up()
-    seen(lambda: brim(stack, "get", "pods", "-n", "test", "-M", "-o", "name") == before, "the same pods as before")
+    seen(lambda: stack.brim("get", "pods", "-n", "test", "-M", "-o", "name") == before, "the same pods as before")
 
 
 def test_the_same_sources_are_the_same_image(stack: Stack, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.docker import engine as engines
 from tests.docker import images
+from tests.docker.engine import Engine
 from tests.real import binaries, k3s
 from tests.real.control_plane import ControlPlane
 from tests.real.golang import Missing
@@ -48,9 +49,17 @@ def _of_programs() -> Iterator[Make]:
 
 @contextmanager
 def _of_k3s() -> Iterator[Make]:
+    binaries.find("kwok")  # before an engine is started for nothing
+    with engines.folder() as folder, engines.engine(folder) as engine, in_containers(engine, folder / "images") as make:
+        yield make
+
+
+@contextmanager
+def in_containers(engine: Engine, folder: Path) -> Iterator[Make]:
+    """Members of K3s. folder: for making an image, an empty one. Raises Missing."""
     kwok = binaries.find("kwok")["kwok"]
-    with engines.folder() as folder, engines.engine(folder) as engine, k3s.reaching(engine):
-        yield partial(k3s.K3sControlPlane, images.k3s(engine, folder / "images"), kwok)
+    with k3s.reaching(engine):
+        yield partial(k3s.K3sControlPlane, images.k3s(engine, folder), kwok)
 
 
 PROVIDERS = {"programs": _of_programs, "k3s": _of_k3s}

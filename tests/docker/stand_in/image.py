@@ -12,6 +12,7 @@ from tests.docker.engine import Engine
 from tests.real import binaries
 
 ROOT = Path(__file__).parents[3]
+COMPOSE = Path(__file__).with_name("compose.yaml")
 HOME = "opt/stand-in"
 SOURCES = (
     "shared/nats_child.py",
