@@ -99,3 +99,6 @@ def test_real_members_are_those_that_k3s_runs() -> None:
         service = SERVICES[f"k3s-{member.id}"]
         assert service["environment"]["K3S_KUBECONFIG_OUTPUT"] == f"/fleet/k3s-{member.id}.yaml"
         assert f"--tls-san=k3s-{member.id}" in service["command"]
+        assert service["image"] == "${K3S_IMAGE:?}"
+        assert service["privileged"] is True, "its agent runs containers"
+    assert defaults()["K3S_IMAGE"].startswith("rancher/k3s:v"), "a version, not what is newest"

@@ -175,7 +175,8 @@ def stack(engine: Engine, folder: Path, *, speed: float, profile: str = "simulat
     running = Stack(engine, environment, epoch, speed)
     running.provide(folder)
     try:
-        running.compose("build")
+        if not engine.has(environment["IMAGE"]):  # from the profile before
+            running.compose("build")
         running.up()
         yield running
     finally:
