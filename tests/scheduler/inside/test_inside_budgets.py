@@ -222,41 +222,79 @@ def test_a_node_without_a_violation_is_looked_for_beyond_the_first_hundred() -> 
     assert world.pods[victim].labels == OTHER
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of nodes where a budget is violated only the first is looked at, as of thousands only some are."""
+    monkeypatch.setattr(preemption, "LOOKED_AT", 1)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_what_is_known_of_nodes_that_need_no_look_follows_the_pods() -> None:
+    world = member(1, 1)
+    put(world, "web-0", "n0", 5, WEB)
+    put(world, "web-1", "n1", 1, WEB)
+    world.budget(0)
+    assert urgent(world, "first") == ["web-1"]
+    gone(world, "web-1")
+    world.delete("first")
+    put(world, "other-1", "n1", 5, OTHER)
+    assert urgent(world, "second") == ["other-1"]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_what_is_known_of_nodes_that_need_no_look_follows_the_budgets() -> None:
+    world = member(1, 1, 1)
+    for number, labels in enumerate((WEB, WEB, OTHER)):
+        put(world, f"p{number}", f"n{number}", 5, labels)
+    world.budget(0)
+    world.budget(0, "other")
+    world.pod("first", priority=100)
+    world.decide()
+    assert [order.name for order in world.orders(Evict)] == ["p0"]
+    world.budget(1, "other")
+    world.pod("second", priority=100)
+    world.decide()
+    assert [order.name for order in world.orders(Evict)] == ["p0", "p2"]
+    world.budget(1)  # and one is on its way
+    world.pod("third", priority=100)
+    world.decide()
+    assert world.orders(Evict)[-1].message.endswith("that violates PodDisruptionBudget test/web")
+
+
 # -- the rule ----------------------------------------------------------------------------------------------------
 
 PODS = st.lists(
     st.tuples(st.sampled_from([WEB, OTHER]), st.sampled_from([1, 5, 9, 200]), st.sampled_from([0.5, 1])), max_size=4
 )
+ALLOWED = st.fixed_dictionaries({"web": st.integers(0, 2), "other": st.integers(0, 2)})
 
 
 @settings(max_examples=150, deadline=None)
 @given(
     nodes=st.lists(PODS, min_size=1, max_size=4),
-    web=st.integers(0, 2),
-    other=st.integers(0, 2),
-    cpu=st.sampled_from([1, 2]),
+    urgents=st.lists(st.tuples(st.sampled_from([1, 2]), ALLOWED), min_size=1, max_size=3),
+    looked_at=st.sampled_from([1, preemption.LOOKED_AT]),
 )
 def test_a_budget_is_violated_only_where_every_place_violates_one(
-    nodes: list[list[tuple[dict[str, str], int, float]]], web: int, other: int, cpu: int
+    nodes: list[list[tuple[dict[str, str], int, float]]], urgents: list[tuple[int, dict[str, int]]], looked_at: int
 ) -> None:
     world = member(*[2.0] * len(nodes))
-    allowed = {"web": web, "other": other}
-    left: list[float] = []
     for row, pods in enumerate(nodes):
-        free = 2.0
         for place, (labels, priority, takes) in enumerate(pods):
-            if takes <= free:
-                free -= takes
+            if takes * 1000 <= world.free(f"n{row}")["cpu"]:
                 world.pod(f"p{row}-{place}", cpu=takes, priority=priority, node=f"n{row}", labels=labels)
-        left.append(free)
     world.tell_capacity()
-    for name, count in allowed.items():
-        world.budget(count, name)
-    spared_by_none = {row: may_go(world, f"n{row}", allowed) for row in range(len(nodes))}
-    victims = urgent(world, cpu=cpu)
-    places = [row for row, pods in spared_by_none.items() if left[row] + sum(pods.values()) >= cpu]
-    if places and victims:
-        assert any(set(victims) <= spared_by_none[row].keys() for row in places)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preemption, "LOOKED_AT", looked_at)
+        for number, (cpu, allowed) in enumerate(urgents):
+            for name, count in allowed.items():
+                world.budget(count, name)
+            may = {node: may_go(world, node, allowed) for node in world.nodes}
+            places = [node for node, pods in may.items() if world.free(node)["cpu"] / 1000 + sum(pods.values()) >= cpu]
+            victims = urgent(world, f"urgent-{number}", cpu=cpu)
+            if places and victims:
+                assert any(set(victims) <= may[node].keys() for node in places)
+            gone(world, *victims)
 
 
 def may_go(world: World, node: str, allowed: dict[str, int]) -> dict[str, float]:

@@ -7,13 +7,19 @@ does for evictions; kube-scheduler passes such a budget over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from services.scheduler.core.constraints import LabelSelector
-from services.scheduler.core.inside.records import PodRecord
+from services.scheduler.core.inside.nodes import Nodes
+from services.scheduler.core.inside.ranks import Ranks
+from services.scheduler.core.inside.records import LEAVING, PodRecord, Seat
 from services.scheduler.core.inside.values import Labels
+from services.scheduler.core.nodes import Floats
 from shared.contracts.capacity import DisruptionBudget
+
+REMEMBERED: Final = 10_000  # sets of labels of which it is known whether a budget selects them
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +37,17 @@ class Budgets:
 
     def __init__(self) -> None:
         self._of: dict[str, dict[str, _Budget]] = {}  # by namespace, then by name
+        self._exhausted: Mapping[str, tuple[LabelSelector, ...]] | None = None
 
     def replace(self, told: Mapping[str, DisruptionBudget]) -> None:
         """All there are."""
         self._of.clear()
+        self._exhausted = None
         self.change(told)
 
     def change(self, told: Mapping[str, DisruptionBudget | None]) -> None:
         """Some of them; None for one that is no more."""
+        self._exhausted = None if told else self._exhausted
         for name, budget in told.items():
             namespace = name.partition("/")[0]
             if budget is not None and budget.selector is not None:
@@ -48,6 +57,17 @@ class Budgets:
                 self._of[namespace].pop(name, None)
                 if not self._of[namespace]:
                     del self._of[namespace]
+
+    @property
+    def exhausted(self) -> Mapping[str, tuple[LabelSelector, ...]]:
+        """Of those that let nobody go, by namespace."""
+        if self._exhausted is None:
+            found = {
+                namespace: tuple(one.selector for one in budgets.values() if one.allowed <= 0 and not one.evicted)
+                for namespace, budgets in self._of.items()
+            }
+            self._exhausted = {namespace: selectors for namespace, selectors in found.items() if selectors}
+        return self._exhausted
 
     def in_force(self, going: Mapping[tuple[str, Labels], int]) -> InForce | None:
         """None where there are none. going: (namespace, labels) → pods that were told to go, which the member has not
@@ -91,3 +111,41 @@ class InForce:
             if names:
                 found[record] = names
         return found
+
+
+class Kept:
+    """What pods hold whose going would violate a budget that allows nothing: nodes where the others' room is not enough
+    need no closer look. Counted from the first question on. seats: all that count now."""
+
+    def __init__(self, nodes: Nodes, seats: Callable[[], Iterable[Seat]]) -> None:
+        self._nodes = nodes
+        self._seats = seats
+        self._ranks: Ranks | None = None
+        self._exhausted: Mapping[str, tuple[LabelSelector, ...]] = {}
+        self._keeps: dict[tuple[str, Labels], bool] = {}
+
+    def below(self, priority: int, budgets: Budgets) -> Floats:
+        """What those of lower priority hold."""
+        exhausted = budgets.exhausted
+        if self._ranks is None or (exhausted is not self._exhausted and exhausted != self._exhausted):
+            self._ranks = Ranks(self._nodes)
+            self._keeps.clear()
+            self._exhausted = exhausted
+            for seat in self._seats():
+                self.count(seat, 1)
+        self._exhausted = exhausted
+        return self._ranks.all_below(priority)
+
+    def count(self, seat: Seat, sign: int) -> None:
+        """One pod more, or less."""
+        if self._ranks is None or seat.priority == LEAVING or seat.namespace not in self._exhausted:
+            return
+        keeps = self._keeps.get((seat.namespace, seat.labels))
+        if keeps is None:
+            if len(self._keeps) >= REMEMBERED:
+                self._keeps.clear()
+            labels = dict(seat.labels)
+            keeps = any(selector.matches(labels) for selector in self._exhausted[seat.namespace])
+            self._keeps[seat.namespace, seat.labels] = keeps
+        if keeps:
+            self._ranks.count(seat.priority, seat.row, seat.needs.shape.requests, sign)

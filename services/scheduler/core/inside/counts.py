@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from services.scheduler.core.inside.budgets import Kept
 from services.scheduler.core.inside.neighbours import Neighbours
 from services.scheduler.core.inside.nodes import Nodes
 from services.scheduler.core.inside.policies import ResourcePolicies
@@ -25,6 +26,7 @@ class Counts:
         self.ranks = Ranks(nodes)
         self.promised: Counter[tuple[str, str]] = Counter()  # (virtual node, size) → instances not seen yet
         self.going: Counter[tuple[str, Labels]] = Counter()  # (namespace, labels) → told to go, which does not show yet
+        self.kept = Kept(nodes, seats)
         self._policies = policies
         self._ports: dict[int, Counter[HostPort]] = {}
         self._tallies: dict[tuple[str, str], Tally] = {}
@@ -45,6 +47,7 @@ class Counts:
             self._spending[seat.owner] = spent
             if abs(spent) < _NOTHING:
                 del self._spending[seat.owner]
+        self.kept.count(seat, sign)
         if seat.priority == LEAVING and not seat.leaving:
             self.going[seat.namespace, seat.labels] += sign
             if not self.going[seat.namespace, seat.labels]:

@@ -103,6 +103,8 @@ def _search(look: _Look, takes: Flags) -> Plan | None:
     """Level by level: first nodes on which it is enough that the least important go."""
     case, nodes = look.case, look.case.member.nodes
     avail = _less_claims(case)
+    if look.sparing:
+        takes = takes & _holds(case, avail + _spared(case))
     seen = np.zeros(nodes.top, dtype=np.bool_)
     best: Plan | None = None
     for level, gain in case.member.counts.ranks.below(case.record.pod.priority):
@@ -113,6 +115,12 @@ def _search(look: _Look, takes: Flags) -> Plan | None:
         if best is not None and not best.violated and best.most <= level:
             break  # on all other nodes somebody more important has to go
     return best
+
+
+def _spared(case: Case) -> Floats:
+    """What pods of lower priority hold, but for those that no budget lets go."""
+    counts, priority = case.member.counts, case.record.pod.priority
+    return counts.ranks.all_below(priority) - counts.kept.below(priority, case.member.budgets)
 
 
 def _less_claims(case: Case) -> Floats:

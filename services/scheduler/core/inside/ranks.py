@@ -36,6 +36,13 @@ class Ranks:
             total = total + _fitted(self._amounts[level], total.shape)
             yield level, total
 
+    def all_below(self, priority: int) -> Floats:
+        """What all pods of lower priority hold."""
+        found = np.zeros(self._nodes.avail.shape)
+        for _, total in self.below(priority):
+            found = total
+        return found
+
 
 def _fitted(array: Floats | None, shape: tuple[int, ...]) -> Floats:
     if array is not None and array.shape == shape:
