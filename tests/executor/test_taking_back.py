@@ -117,6 +117,11 @@ def test_another_member_is_told_nothing_of_it() -> None:
 RECREATES = wish({**DEPLOYMENT, "spec": {**mapping(DEPLOYMENT["spec"]), "strategy": {"type": "Recreate"}}}, revision=2)
 LEFT: dict[str, tuple[Target, Live, list[str]]] = {
     "bounds that no Recreate is taken beside": (RECREATES, live_of(wish(), rolls=True), ["Patch", "Apply"]),
+    "the same, and the count is not handed over yet": (
+        RECREATES,
+        live_of(wish(), rolls=True, count_owners=frozenset({"brim"})),
+        ["Patch"],
+    ),
     "nothing": (RECREATES, live_of(wish()), ["Apply"]),
     "bounds that are wanted": (wish(NEW_IMAGE, revision=2), live_of(wish(), rolls=True), ["Apply"]),
     "bounds of somebody else's Deployment": (RECREATES, replace(FOREIGN, rolls=True), []),
@@ -128,6 +133,7 @@ def test_what_was_left_behind_is_taken_away_first(name: str) -> None:
     target, live, wanted = LEFT[name]
     decision = from_live(target, live)
     assert [type(write).__name__ for write in decision.writes] == wanted
+    assert decision.look_again == (wanted == ["Patch"])
     if "Patch" in wanted:
         assert decision.writes[0] == Patch(
             {"metadata": {"uid": live.uid}, "spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}}

@@ -13,7 +13,10 @@ from tests.real.waiting import until
 
 BOOTS = "brim.test/boots"  # an annotation that kwok.yaml reads
 OWN_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
-WORKLOADS = ("apps/v1", "deployments"), ("apps/v1", "statefulsets"), ("apps/v1", "replicasets"), ("batch/v1", "jobs")
+WORKLOADS = (
+    *(("apps/v1", plural) for plural in ("deployments", "statefulsets", "daemonsets", "replicasets")),
+    ("batch/v1", "jobs"),
+)
 CLEARED = 120.0  # seconds; namespaces go slowly where much else runs
 
 

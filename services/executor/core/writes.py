@@ -258,7 +258,10 @@ def _present(target: Target, live: Live, *, drifted: bool) -> Decision:
     force = live.brims or target.overwrite
     update: tuple[Write, ...] = (_update(target, applied, live.uid, force=force),)
     if force and live.rolls and marks.recreates(target):  # Kruise leaves a rolling update behind, whatever was before
-        update = (Patch(marks.without_bounds(live.uid)), *update)
+        unbound = Patch(marks.without_bounds(live.uid))
+        if target.divided and FIELD_MANAGER in live.count_owners:
+            return Decision((unbound,), "applied", look_again=True)
+        update = (unbound, *update)
     return _settle_count(target, live, update)
 
 
