@@ -55,7 +55,7 @@ test-k3s: $(VENV)/.dev ## The same over K3s in containers (needs KWOK, and a Doc
 test-kruise: $(VENV)/.dev ## Rollouts with a real Kruise Rollout, where KRUISE_ROLLOUTS and KRUISE_ROLLOUTS_CONFIG name one
 	@$(BIN)/python -m tests.real.binaries || true
 	unshare --map-root-user --net sh -c 'ip link set lo up && exec "$$@"' apart \
-		$(BIN)/python -m pytest -m real tests/real/test_kruise_contract.py tests/real/test_kruise_scenarios.py
+		$(BIN)/python -m pytest -m real tests/real/test_kruise_*.py
 
 test-jaeger: $(VENV)/.dev ## Traces read back from a real Jaeger (needs Go; built once, in some minutes)
 	@$(BIN)/python -m tests.jaeger.running || true

@@ -69,7 +69,7 @@ class Progress:
         progressing = self._under_way and "finalisingStep" not in self._told
         if progressing and reason_of(self._status) == "Paused" and self._paused():
             return self._said()  # it also stays where it is if its template goes back meanwhile
-        if new == self._stable:
+        if new == self._stable and self._shelf != marks.DAEMONSETS:
             return self._undo()
         if self._rollout["spec"]["strategy"].get("paused") and progressing:
             self._reason, self._message = "Paused", _PAUSED
@@ -100,6 +100,8 @@ class Progress:
 
     def _begin(self, new: str) -> None:
         stable = self._stable
+        if self._shelf == marks.DAEMONSETS:  # what ran last counts: it goes back by its steps, as to any other version
+            stable = str(self._told.get(self._revision, ""))
         if self._under_way:
             self._event(_RESTART_EVENT)
         self._told = {

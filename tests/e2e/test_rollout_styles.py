@@ -167,13 +167,15 @@ async def test_a_cloneset_goes_out_in_steps_and_history_says_how_far_it_is(tmp_p
 
 
 async def test_a_daemonset_goes_out_in_steps_and_comes_back(tmp_path: Path) -> None:
-    """One pod on each of a region's three nodes: half of them is two."""
+    """One pod on each of a region's three nodes: half of them is two. Kruise takes it back by the same steps."""
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}}
     strategy: JsonObject = {"canary": {"steps": list(HALF_THEN_ALL)}}
     async with running(tmp_path, DAEMONSET, strategy, 3, updateStrategy=rolling) as tale:
         await tale.apply("v2", updateStrategy=rolling)
         await tale.paused(1, 1, 2)
         await tale.undo()
+        await tale.paused(1, 2, 1)
+        await tale.play.stage.approve(ROLLOUT)
         await tale.ends("v1", "v2")
 
 

@@ -12,7 +12,7 @@ from tests.real import kruise
 from tests.real import members as providers
 from tests.real.control_plane import ControlPlane
 from tests.real.golang import Missing
-from tests.real.kruise import Kruise
+from tests.real.kruise import Controller, Kruise
 from tests.real.machines import clear
 from tests.real.members import Make
 
@@ -49,6 +49,15 @@ def plane(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cont
 def members(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planes]:
     with ExitStack() as stack:
         yield [stack.enter_context(make(name, tmp_path_factory.mktemp(name))) for name in ("one", "two", "three")]
+
+
+@pytest.fixture(scope="module")
+def controllers(
+    kruise: Kruise, members: Planes, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Controller]]:
+    """Kruise Rollout in each of the three members."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(Controller(kruise, one, tmp_path_factory.mktemp("kruise"))) for one in members]
 
 
 @pytest.fixture

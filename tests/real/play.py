@@ -115,7 +115,13 @@ class Autoscaler:
 
 @asynccontextmanager
 async def really_playing(
-    folder: Path, fleet: Fleet, planes: Sequence[ControlPlane], *, boots: float = 4.0, idle: float = 8.0
+    folder: Path,
+    fleet: Fleet,
+    planes: Sequence[ControlPlane],
+    *,
+    boots: float = 4.0,
+    idle: float = 8.0,
+    settings: Settings | None = None,
 ) -> AsyncIterator[Play]:
     """Everything up and ready, as `playing`; brim has no more rights than deploy/rbac gives. planes: empty ones, in the
     order of the members.
@@ -136,7 +142,9 @@ async def really_playing(
     )
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(
-            staged(Settings(), real, folder, Clock(), say=lambda _: None, kubeconfig=file, patience=PATIENCE)
+            staged(
+                settings or Settings(), real, folder, Clock(), say=lambda _: None, kubeconfig=file, patience=PATIENCE
+            )
         )
         scalers = [
             Autoscaler(stage.observer, member, pool, boots=boots, idle=idle)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,22 +16,13 @@ from shared.contracts.submit import Scale
 from tests.e2e.harness import Play
 from tests.e2e.rollouts import FILES, QWEN, QWEN_ROLLOUT, V1, V2, V3, Show, deployment_ref, fleet
 from tests.real.control_plane import ControlPlane
-from tests.real.kruise import Controller, Kruise
+from tests.real.kruise import Controller
 from tests.real.play import really_playing
 
 pytestmark = pytest.mark.real
 
 MEMBERS = ("beijing", "shanghai", "shenzhen")
 NAME = f"rollout/{QWEN_ROLLOUT}"
-Controllers = list[Controller]
-
-
-@pytest.fixture(scope="module")
-def controllers(
-    kruise: Kruise, members: list[ControlPlane], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Controllers]:
-    with ExitStack() as stack:
-        yield [stack.enter_context(Controller(kruise, plane, tmp_path_factory.mktemp("kruise"))) for plane in members]
 
 
 def says(member: str, what: str) -> str:
@@ -64,14 +53,14 @@ async def all_at(show: Show, step: str) -> None:
     await show.sees(lambda: show.steps() == dict.fromkeys(MEMBERS, step), f"all at {step}")
 
 
-async def test_the_demo(tmp_path: Path, controllers: Controllers, planes: list[ControlPlane]) -> None:
+async def test_the_demo(tmp_path: Path, controllers: list[Controller], planes: list[ControlPlane]) -> None:
     described = fleet_file.parse(example("rollout-fleet.yaml"), source="rollout-fleet.yaml")
     async with really_playing(tmp_path, described, planes[: len(described.members)]) as play:
         await rollout.play(play.stage)
 
 
 async def test_parts_restart_between_the_steps_and_a_bad_version_is_undone(
-    tmp_path: Path, controllers: Controllers, planes: list[ControlPlane]
+    tmp_path: Path, controllers: list[Controller], planes: list[ControlPlane]
 ) -> None:
     async with really_playing(tmp_path, fleet(*MEMBERS, cpu=16), planes) as play:
         show = await serving(play)
@@ -110,7 +99,7 @@ async def test_parts_restart_between_the_steps_and_a_bad_version_is_undone(
 
 
 async def test_scaled_undone_while_paused_aborted_and_without_its_rollout(
-    tmp_path: Path, controllers: Controllers, planes: list[ControlPlane]
+    tmp_path: Path, controllers: list[Controller], planes: list[ControlPlane]
 ) -> None:
     async with really_playing(tmp_path, fleet(*MEMBERS, cpu=16), planes) as play:
         show = await serving(play)
@@ -143,22 +132,3 @@ async def test_scaled_undone_while_paused_aborted_and_without_its_rollout(
         assert deleted.status == 0, deleted.err
         await show.sees(lambda: show.serving(V3) == everywhere(20) and not show.started(V1) and not show.steps())
         assert all("rollouts.kruise.io/in-progressing" not in show.kruise(member) for member in MEMBERS)
-
-
-async def test_one_that_recreates_its_pods_goes_on_to_version_after_version(
-    tmp_path: Path, controllers: Controllers, planes: list[ControlPlane]
-) -> None:
-    """Kruise leaves a rolling update behind, beside whose bounds no API server takes a Recreate."""
-    recreates = {"strategy": {"type": "Recreate"}}
-    async with really_playing(tmp_path, fleet(*MEMBERS, cpu=16), planes) as play:
-        show = Show.of(play, QWEN)
-        result = await show.brim("apply", "-f", "-", given=example(FILES[QWEN]))
-        assert result.status == 0, result.err
-        await show.release(V1, replicas=4, **recreates)
-        await show.sees(lambda: show.serving(V1) == everywhere(4) and show.at_rest())
-        for version in (V2, V3):
-            await show.release(version, replicas=4, **recreates)
-            for step in ("1 StepPaused", "2 StepPaused"):
-                await all_at(show, step)
-                await show.rollout("approve", NAME)
-            await show.sees(lambda version=version: show.serving(version) == everywhere(4) and show.at_rest())

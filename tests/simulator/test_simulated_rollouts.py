@@ -49,7 +49,7 @@ async def test_the_seeds_three_steps(shelf: str) -> None:
         assert story.status["message"] == "Rollout progressing has been completed"
 
 
-@pytest.mark.parametrize("shelf", KINDS)
+@pytest.mark.parametrize("shelf", [shelf for shelf in KINDS if shelf != marks.DAEMONSETS])
 async def test_going_back_to_the_stable_template_cancels_it(shelf: str) -> None:
     async with cluster(nodes(10)) as driver:
         story = Story(driver, shelf)

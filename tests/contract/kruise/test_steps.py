@@ -51,6 +51,25 @@ async def test_a_daemonset() -> None:
         await story.over(v2=2)
 
 
+async def test_a_daemonset_goes_back_by_its_steps() -> None:
+    """Kruise knows no way back for these: the version before is one more."""
+    async with telling({"replicas": 1}, {"replicas": "100%"}, kind="DaemonSet") as story:
+        await story.release(V2)
+        await story.at(1)
+        await story.serves(v1=1, v2=1)
+        before = (await story.told())["canaryRevision"]
+        await story.release(V1)
+
+        async def anew() -> bool:
+            return (await story.told()).get("canaryRevision") not in ("", before)
+
+        await story.until(anew, "began anew")
+        await story.at(1)
+        await story.serves(v1=1, v2=1)
+        await story.approve()
+        await story.over(v1=2)
+
+
 async def test_a_timed_pause_ends_by_itself_and_so_does_a_last_step_of_100_percent() -> None:
     async with telling({"replicas": "20%", "pause": {"duration": 3}}, {"replicas": "100%"}) as story:
         await story.release(V2)
