@@ -68,11 +68,13 @@ def divided(*members: str, weights: dict[str, int] | None = None) -> dict[str, A
 
 
 def marks(show: Show, member: str) -> dict[str, object]:
-    """What Kruise holds a Deployment with while its rollout is under way; its step's size is Kruise's to change."""
+    """What Kruise holds a Deployment with while its rollout is under way; a step's size, and how far that is, are
+    Kruise's to change."""
     found = show.kruise(member)
     assert "rollouts.kruise.io/in-progressing" in found
     assert found["paused"] is True
-    return {name: value for name, value in found.items() if name != "rollouts.kruise.io/deployment-strategy"}
+    sizes = {"rollouts.kruise.io/deployment-strategy", "rollouts.kruise.io/deployment-extra-status"}
+    return {name: value for name, value in found.items() if name not in sizes}
 
 
 async def test_scaling_in_the_middle_changes_the_number_alone(tmp_path: Path) -> None:
