@@ -18,8 +18,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 
+from shared.child_process import dying_with_us
 from shared.errors import BusUnavailable, Misconfigured
-from shared.nats_child import dying_with_us
 from shared.settings import BusSettings
 
 log = logging.getLogger("brim.nats-server")

@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 
 from shared.contracts.base import JsonObject, field_path
 from shared.errors import Misconfigured
-from shared.paths import holder_of, steps_of, updated, values_at, with_value, without
+from shared.manifest_paths import holder_of, steps_of, updated, values_at, with_value, without
 from shared.quantities import parse
 
 SHIPPED: Final = Path(__file__).with_name("workload_kinds.yaml")

@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
+from hypothesis import settings
 
 from shared.bus import STREAMS, Bus, BusSettings, jetstream
 from shared.bus.connection import Connection
@@ -22,6 +23,10 @@ from shared.nats_server import NatsServer
 # looptime asks for an event loop before each test, and the policy would make one that nobody closes: "none" must
 # be said aloud.
 asyncio.set_event_loop(None)
+
+# How long an example takes says something of the machine, and nothing of brim.
+settings.register_profile("brim", settings(), deadline=None)
+settings.load_profile("brim")
 
 Eventually = Callable[[Callable[[], object]], Awaitable[None]]
 

@@ -17,9 +17,7 @@ REVISION_ANNOTATION: Final = "brim.dev/revision"  # on the object: the number of
 APPLIED_ANNOTATION: Final = "brim.dev/applied"  # on the object: a digest of the manifest applied, replicas apart
 FAILBACK_ANNOTATION: Final = "brim.dev/failback"  # on a policy: moves per hour back to an earlier tier
 PAUSED_ANNOTATION: Final = "brim.dev/paused"  # on a Rollout: members where it stands still, by comma
-UNDONE_ANNOTATION: Final = (
-    "brim.dev/undone"  # on a Rollout that is paused: when it was last undone, and in which members
-)
+UNDONE_ANNOTATION: Final = "brim.dev/undone"  # on a paused Rollout: when it was last undone, and in which members
 TRACEPARENT_ANNOTATION: Final = "brim.dev/traceparent"  # on the object: the trace of its last change
 MEMBER_ANNOTATION: Final = "brim.dev/member"  # in what the command line prints only: whose object it is
 UNIT_ANNOTATION: Final = "brim.dev/unit"  # on a pod that brim bound: idc, ecs or eci

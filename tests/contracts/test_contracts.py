@@ -107,7 +107,7 @@ def messages(model: type[BaseModel]) -> st.SearchStrategy[Any]:
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
 def test_what_is_written_is_read_back(contract: type[Contract]) -> None:
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, suppress_health_check=list(HealthCheck))
     @given(messages(contract))
     def holds(message: Contract) -> None:
         read = contract.decode(message.encode())

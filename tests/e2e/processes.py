@@ -126,10 +126,8 @@ async def in_processes(
                 await processes.ready()
                 await join_members(bus, brim)
                 yield Play(Stage(brim, bus, observer, lambda _: None), folder), processes
-            except BaseException:
-                print(processes.told(), _shown(observer), sep="\n")  # pytest shows it where a test fails
-                raise
             finally:
+                print(processes.told(), _shown(observer), sep="\n")  # pytest shows it where a test fails
                 await processes.end(signal.SIGKILL)
 
 

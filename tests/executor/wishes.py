@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from services.executor.core import marks
 from services.executor.core.live import Live, mapping
@@ -45,16 +46,16 @@ NEW_IMAGE: JsonObject = {
 }
 
 
-def wish(manifest: JsonObject = DEPLOYMENT, **changes: object) -> Target:
+def wish(manifest: JsonObject = DEPLOYMENT, **changes: Any) -> Target:
     ref = ObjectRef.of(manifest)
     kind = kind_of(ref.kind, ref.group)
     base = Target(
         ref, UID, ORDER, manifest, kind, kind is not None and kind.divisible, replicas=3, revision=1 if kind else 0
     )
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return replace(base, **changes)
 
 
-def live_of(target: Target, **changes: object) -> Live:
+def live_of(target: Target, **changes: Any) -> Live:
     """The object as brim leaves it when the target is carried out."""
     digest = marks.digest_of(marks.body(target))
     owners = frozenset({"brim-replicas"}) if target.divided else frozenset[str]()
@@ -71,7 +72,7 @@ def live_of(target: Target, **changes: object) -> Live:
         completions=target.completions,
         count_owners=owners,
     )
-    return replace(live, **changes)  # type: ignore[arg-type]
+    return replace(live, **changes)
 
 
 def remembered(target: Target) -> Known:

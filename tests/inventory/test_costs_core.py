@@ -249,7 +249,7 @@ def expected(life: Life, up: list[bool], restarts: set[int]) -> float:
     return total
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), lives, min_size=1),
     st.sets(st.integers(1, END - 2)),

@@ -204,7 +204,7 @@ def put(held: Mirror, item: KubeObject, kind: Resource) -> None:
             held.budgets.cache.put(item)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(bodies, st.sampled_from(KINDS), st.booleans()), max_size=8))
 def test_the_mirror_holds_whatever_has_the_form_of_an_object(steps: list[Any]) -> None:
     held, ledger = mirror(), Ledger("idc", 1)

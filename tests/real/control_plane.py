@@ -12,12 +12,12 @@ import json
 import ssl
 import urllib.error
 import urllib.request
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from tests.real.program import HOST, Program, free_port
+from tests.real.program import HOST, Program, Started, free_port
 from tests.real.waiting import until
 
 START = 120.0  # seconds; a starved machine takes its time
@@ -27,11 +27,8 @@ STAGES = Path(__file__).with_name("kwok.yaml")
 CLIENTS = {"one": "client-1", "two": "client-2"}  # users who have a key and a certificate, or can ask for one
 
 
-class ControlPlane(ABC):
-    """`with` it, or `start` and `stop` it.
-
-    url: of its API; authority: of that one's certificate. token: of somebody who may do everything there.
-    """
+class ControlPlane(Started):
+    """url: of its API; authority: of that one's certificate. token: of somebody who may do everything there."""
 
     token: str
     authority: Path
@@ -76,17 +73,6 @@ class ControlPlane(ABC):
         for program in reversed(self.programs.values()):
             program.stop()
         self.programs.clear()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def ready(self) -> None:
         """Wait until the API says that it is."""

@@ -19,7 +19,7 @@ import yaml
 
 from tests.real.control_plane import START, ControlPlane, answer, call, exists, kubeconfig
 from tests.real.golang import Missing
-from tests.real.program import HOST, Program, free_port
+from tests.real.program import HOST, Program, Started, free_port
 from tests.real.waiting import until
 
 PROGRAM, CONFIG = "KRUISE_ROLLOUTS", "KRUISE_ROLLOUTS_CONFIG"
@@ -63,8 +63,8 @@ def _is_apart() -> bool:
     return not rows
 
 
-class Controller:
-    """`with` it, over a control plane that runs; it ends before that does."""
+class Controller(Started):
+    """Over a control plane that runs; it ends before that does."""
 
     def __init__(self, kruise: Kruise, plane: ControlPlane, folder: Path) -> None:
         self._kruise = kruise
@@ -74,17 +74,6 @@ class Controller:
         self._health = free_port()
         self._kubeconfig = folder / "kubeconfig"
         self._program = Program("kruise-rollouts", self._command(), folder, self._environment())
-
-    def __enter__(self) -> Controller:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Returns once its kinds are served, and admitted by it. Raises RuntimeError with the end of its log."""

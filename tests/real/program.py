@@ -6,14 +6,37 @@ import os
 import signal
 import socket
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
-from shared.nats_child import dying_with_us
+from shared.child_process import dying_with_us
 
 HOST = "127.0.0.1"
 STOP = 20.0  # seconds until a program is killed
 LOG_LINES = 15  # of a log that an error shows
+
+
+class Started(ABC):
+    """`with` it, or `start` and `stop` it. What starts only half is stopped as well."""
+
+    @abstractmethod
+    def start(self) -> None: ...
+
+    @abstractmethod
+    def stop(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        with ExitStack() as half:
+            half.callback(self.stop)
+            self.start()
+            half.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 class Program:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,6 @@ from cli.up import example
 from shared import fleet as fleet_file
 from shared.contracts import subjects
 from shared.contracts.submit import Scale
-from tests.e2e.harness import Play
 from tests.e2e.rollouts import FILES, QWEN, QWEN_ROLLOUT, V1, V2, V3, Show, deployment_ref, fleet
 from tests.real.control_plane import ControlPlane
 from tests.real.kruise import Controller
@@ -33,13 +34,17 @@ def everywhere(count: int) -> dict[str, int]:
     return dict.fromkeys(MEMBERS, count)
 
 
-async def serving(play: Play) -> Show:
-    """Version 1 in every member, and its Rollout."""
-    show = Show.of(play, QWEN)
-    result = await show.brim("apply", "-f", "-", given=example(FILES[QWEN]))
-    assert result.status == 0, result.err
-    await show.sees(lambda: show.serving(V1) == everywhere(10) and show.at_rest())
-    return show
+@asynccontextmanager
+async def halted(folder: Path, planes: list[ControlPlane]) -> AsyncIterator[Show]:
+    """Version 1 and its Rollout in every member, and version 2 at its first step."""
+    async with really_playing(folder, fleet(*MEMBERS, cpu=16), planes) as play:
+        show = Show.of(play, QWEN)
+        result = await show.brim("apply", "-f", "-", given=example(FILES[QWEN]))
+        assert result.status == 0, result.err
+        await show.sees(lambda: show.serving(V1) == everywhere(10) and show.at_rest())
+        await show.release(V2)
+        await all_at(show, "1 StepPaused")
+        yield show
 
 
 def reasons(show: Show) -> set[str]:
@@ -62,10 +67,8 @@ async def test_the_demo(tmp_path: Path, controllers: list[Controller], planes: l
 async def test_parts_restart_between_the_steps_and_a_bad_version_is_undone(
     tmp_path: Path, controllers: list[Controller], planes: list[ControlPlane]
 ) -> None:
-    async with really_playing(tmp_path, fleet(*MEMBERS, cpu=16), planes) as play:
-        show = await serving(play)
-        await show.release(V2)
-        await all_at(show, "1 StepPaused")
+    async with halted(tmp_path, planes) as show:
+        play = show.play
         await show.sees(lambda: (show.serving(V2), show.serving(V1)) == (everywhere(1), everywhere(9)))
         for service in ("scheduler", "executor"):
             await play.restart(service)
@@ -101,10 +104,8 @@ async def test_parts_restart_between_the_steps_and_a_bad_version_is_undone(
 async def test_scaled_undone_while_paused_aborted_and_without_its_rollout(
     tmp_path: Path, controllers: list[Controller], planes: list[ControlPlane]
 ) -> None:
-    async with really_playing(tmp_path, fleet(*MEMBERS, cpu=16), planes) as play:
-        show = await serving(play)
-        await show.release(V2)
-        await all_at(show, "1 StepPaused")
+    async with halted(tmp_path, planes) as show:
+        play = show.play
         before = {member: show.kruise(member) for member in MEMBERS}
         await play.bus.request(subjects.SCALE, Scale(ref=deployment_ref(QWEN), replicas=20).encode(), timeout=10.0)
         await show.sees(lambda: (show.serving(V2), show.serving(V1)) == (everywhere(2), everywhere(18)))

@@ -38,7 +38,7 @@ ROOMS = st.lists(st.integers(0, 6), min_size=3, max_size=3)
 SCALES = st.lists(st.integers(0, 14), min_size=1, max_size=6)
 LAYOUTS = st.sampled_from([(MEMBERS,), MEMBERS, (("a", "b"), "c"), ("c", ("b", "a"))])
 DIVISIONS = st.sampled_from(["dynamic", "aggregated"])
-quick = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
 
 @quick

@@ -136,6 +136,4 @@ class JobStory(RuleBasedStateMachine):
 
 
 TestJobStories: Any = JobStory.TestCase
-TestJobStories.settings = settings(
-    max_examples=50, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestJobStories.settings = settings(max_examples=50, stateful_step_count=25, suppress_health_check=list(HealthCheck))

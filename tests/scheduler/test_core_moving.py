@@ -212,7 +212,7 @@ class Cluster:
             self.running += 1
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 5), st.lists(st.integers(0, 6), min_size=2, max_size=3), st.lists(st.integers(0, 3), max_size=40))
 def test_a_restart_under_a_taint_never_costs_a_serving_replica(
     wanted: int, rooms: list[int], schedule: list[int]

@@ -151,7 +151,7 @@ class Fleet:
                 assert fits(reserved, places), f"{member}: {reserved} into {places}"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(sizes, max_size=3), st.lists(st.tuples(events, st.integers(0, 3)), max_size=14))
 def test_what_is_promised_fits(start: list[Size], steps: list[tuple[tuple[str, ...], int]]) -> None:
     fleet = Fleet(start)

@@ -397,7 +397,5 @@ class Machine(RuleBasedStateMachine):
         self.every_promise_is_kept_once()
 
 
-Machine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+Machine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, suppress_health_check=list(HealthCheck))
 TestPromises = Machine.TestCase

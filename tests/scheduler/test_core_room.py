@@ -70,7 +70,7 @@ names = st.sampled_from(["n1", "n2", "n3", "n4", "n5"])
 changes = st.lists(st.one_of(names.flatmap(some_node), names), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(changes)
 def test_room_is_the_sum_over_matching_nodes_after_any_changes(steps: list[world.Node | str]) -> None:
     room, nodes = FleetRoom(), Nodes()
@@ -88,7 +88,7 @@ def test_room_is_the_sum_over_matching_nodes_after_any_changes(steps: list[world
             assert room.room(shape, "m") == expected, name
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from(list(SHAPES)), st.integers(0, 9)), max_size=12)
 )
@@ -149,7 +149,7 @@ class Told:
 few_or_many_changes = st.sampled_from([2, 5, 40, 1000])
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(events, max_size=14), st.sampled_from([1, 2, 256]), few_or_many_changes)
 def test_nobody_is_promised_a_node_that_cannot_take_it(steps: list[tuple[Any, ...]], shapes: int, changes: int) -> None:
     """However few shapes are kept up to date, and however few changes remembered."""
@@ -165,7 +165,7 @@ def test_nobody_is_promised_a_node_that_cannot_take_it(steps: list[tuple[Any, ..
         check_rows(told.room, told.free)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(events, max_size=14), st.sampled_from([2, 256]), few_or_many_changes, st.sampled_from([1, 512]))
 def test_room_that_grows_is_told_whoever_asks_in_between(
     steps: list[tuple[Any, ...]], shapes: int, changes: int, many: int
@@ -265,7 +265,7 @@ def _wide(array: Any, width: int, key: str) -> Any:
     return np.concatenate([array, fill], axis=-1)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(PLACES, PLACES, PLACES)
 def test_a_trial_leaves_everything_as_it_was(before: Any, tried: Any, nested: Any) -> None:
     room = FleetRoom()

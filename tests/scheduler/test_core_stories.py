@@ -186,6 +186,4 @@ class Story(RuleBasedStateMachine):
 
 
 TestStories: Any = Story.TestCase
-TestStories.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestStories.settings = settings(max_examples=60, stateful_step_count=30, suppress_health_check=list(HealthCheck))

@@ -486,7 +486,7 @@ class Told:
         self.w.delta("idc", *told, bound=counts, bound_virtual={uid: self.bound[name, True]})
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(EVENTS)
 def test_each_units_room_is_promised_once_whatever_comes_between(events: list[tuple[str, str, int]]) -> None:
     told = Told()

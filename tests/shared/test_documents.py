@@ -118,7 +118,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(VALUES, NUMBERS, st.booleans(), st.sampled_from(["", " ", "\n"]))
 @example("\ud83d", 1, True, "")
 @example({"a": {"a": None}}, 1, False, "")

@@ -47,7 +47,7 @@ class DecisionQueue:
         else:
             self.turns.waiting.discard(workload.key)
 
-    def time(self, placement: Placement) -> None:
+    def set_timers(self, placement: Placement) -> None:
         """What it waits for besides room ends by time: rests, and the hour of its failbacks."""
         times = [rest.until for rest in placement.rests]
         times += [placement.failbacks[0].at + _HOUR] if placement.failbacks else []

@@ -346,7 +346,7 @@ class SchedulerState:
     def forget(self, placement: Placement) -> Set[WorkloadKey]:
         """It was not stored: back to the last confirmed placement, and decide again."""
         key = placement.ref.key
-        return self._queue.put([key]) if self._in_force.undo(self._records.get(key), placement) else _NOBODY
+        return self._queue.put([key]) if self._in_force.forget(self._records.get(key), placement) else _NOBODY
 
     def done(self) -> Collection[Placement]:
         """Deleted placements whose shares are all confirmed gone: purge them and their DESIRED, then pass a `Gone`."""

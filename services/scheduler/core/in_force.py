@@ -20,7 +20,7 @@ class InForce:
         self._records.index_placement(placement.ref.key, previous, placement)
         self.reserve(record, previous, placement, at)
         self._queue.wait(record)
-        self._queue.time(placement)
+        self._queue.set_timers(placement)
 
     def reserve(self, record: Record, previous: Placement | None, placement: Placement, at: float) -> None:
         """In place of what `previous` promised."""
@@ -48,7 +48,7 @@ class InForce:
             same = record.placement is not None and record.placement.order == placement.order
             record.stored = record.placement if same else kept(placement)
 
-    def undo(self, record: Record, placement: Placement) -> bool:
+    def forget(self, record: Record, placement: Placement) -> bool:
         """Back to the last one that is stored. False where a later one is in force already."""
         previous = record.placement
         if previous is None or previous.order != placement.order:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 COMPOSE = Path(__file__).with_name("compose.yaml")
 HOME = "opt/stand-in"
 SOURCES = (
-    "shared/nats_child.py",
+    "shared/child_process.py",
     "tests/docker/stand_in/certificates.py",
     "tests/docker/stand_in/k3s.py",
     "tests/docker/stand_in/kubectl.py",

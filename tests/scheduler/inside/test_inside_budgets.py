@@ -269,7 +269,7 @@ PODS = st.lists(
 ALLOWED = st.fixed_dictionaries({"web": st.integers(0, 2), "other": st.integers(0, 2)})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     nodes=st.lists(PODS, min_size=1, max_size=4),
     urgents=st.lists(st.tuples(st.sampled_from([1, 2]), ALLOWED), min_size=1, max_size=3),

@@ -307,7 +307,7 @@ class Interleaving(RuleBasedStateMachine):
         return found
 
 
-Interleaving.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Interleaving.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestInterleaving = Interleaving.TestCase
 
 
@@ -319,7 +319,7 @@ def replica_set_removes(world: World) -> str:
     return min(world.pods, key=lambda name: (int(world.cost(name) or 0), -world.pods[name].created_at))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(idc=st.integers(0, 4), ecs=st.integers(0, 4), count=st.integers(1, 12), changes=st.booleans())
 def test_units_empty_from_the_last_to_the_first(idc: int, ecs: int, count: int, *, changes: bool) -> None:
     world = World()
@@ -382,7 +382,7 @@ def outcome(seed: int, sizes: list[tuple[float, int]], cpus: list[int]) -> dict[
     return decisions
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(1, 1000),
     sizes=st.lists(st.tuples(st.sampled_from([0.5, 1, 2]), st.sampled_from([0, 5])), max_size=12),
@@ -412,7 +412,7 @@ AFFINITY = st.dictionaries(
 ANNOTATIONS = ["k8s.aliyun.com/eci-use-specs", "brim.dev/max-hourly-cost", "k8s.aliyun.com/eci-spot-strategy"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     spec=st.dictionaries(FIELDS, JSON | AFFINITY | st.lists(TERMS, max_size=2)),
     annotations=st.dictionaries(st.sampled_from(ANNOTATIONS), st.text("2-4Gi,.x", max_size=8)),

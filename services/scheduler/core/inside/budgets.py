@@ -69,13 +69,13 @@ class Budgets:
             self._exhausted = {namespace: selectors for namespace, selectors in found.items() if selectors}
         return self._exhausted
 
-    def in_force(self, going: Mapping[tuple[str, Labels], int]) -> InForce | None:
+    def allowance(self, going: Mapping[tuple[str, Labels], int]) -> Allowance | None:
         """None where there are none. going: (namespace, labels) → pods that were told to go, which the member has not
         counted yet."""
-        return InForce(self._of, going) if self._of else None
+        return Allowance(self._of, going) if self._of else None
 
 
-class InForce:
+class Allowance:
     """What the budgets allow at one moment, for one pod that looks for a place."""
 
     def __init__(self, budgets: Mapping[str, Mapping[str, _Budget]], going: Mapping[tuple[str, Labels], int]) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from services.scheduler.core.inside import fit
-from services.scheduler.core.inside.budgets import InForce
+from services.scheduler.core.inside.budgets import Allowance
 from services.scheduler.core.inside.nodes import Flags
 from services.scheduler.core.inside.records import LEAVING, PodRecord
 from services.scheduler.core.inside.trial import Case, full, open_rows
@@ -78,7 +78,7 @@ def plan(case: Case, stage: Stage) -> Plan | None:
         takes = takes & _of_unit(case, stage)
     if not takes.any():
         return None
-    closely, budgets = _judged_closely(case, stage), case.member.budgets.in_force(case.member.counts.going)
+    closely, budgets = _judged_closely(case, stage), case.member.budgets.allowance(case.member.counts.going)
     found = _search(_Look(case, stage, closely, budgets, sparing=True), takes) if budgets is not None else None
     return found or _search(_Look(case, stage, closely, budgets), takes)
 
@@ -91,7 +91,7 @@ class _Look:
     case: Case
     stage: Stage
     closely: bool
-    budgets: InForce | None
+    budgets: Allowance | None
     sparing: bool = False
 
     def fits(self, row: int, gone: Sequence[PodRecord]) -> bool:

@@ -1,7 +1,7 @@
 """Becomes the command it is given, having asked Linux to end it when the parent dies.
 
 A process of its own does that: a preexec function could deadlock a parent that has threads. It imports little, so
-that it costs little.   python shared/nats_child.py PARENT_PID COMMAND [ARGUMENT …]
+that it costs little.   python shared/child_process.py PARENT_PID COMMAND [ARGUMENT …]
 """
 
 from __future__ import annotations
