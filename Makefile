@@ -11,7 +11,7 @@ TEST_WORKERS ?= 4
 .PHONY: help install demo up test test-package test-real test-k3s test-kruise test-jaeger test-prometheus test-clients test-docker real-binaries wheel check format schema lock bench clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
